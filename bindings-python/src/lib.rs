@@ -1,0 +1,1 @@
+//! The extension module under the Python package `stubless`.
