@@ -47,3 +47,11 @@ impl Sub<Duration> for Time {
         Time(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
+
+/// Whatever tells the time: the machine's monotonic clock, a host's, or a test's that is turned by hand.
+///
+/// Only `rt/` holds one that reads the machine. A clock never goes backwards.
+pub trait Clock: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Time;
+}
