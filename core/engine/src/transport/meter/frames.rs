@@ -133,7 +133,12 @@ impl Head {
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Head { len, kind, flags, stream } = self;
-        write!(f, "{} frame (type {}, flags {flags:#x}, stream {stream}, {len} bytes)", kind.name(), kind.0)
+        write!(
+            f,
+            "{} frame (type {}, flags {flags:#x}, stream {stream}, {len} bytes)",
+            kind.name(),
+            kind.0
+        )
     }
 }
 
@@ -155,18 +160,29 @@ impl PeerSettings {
             let &[i0, i1, v0, v1, v2, v3] = entry else { continue };
             let value = u32::from_be_bytes([v0, v1, v2, v3]);
             match u16::from_be_bytes([i0, i1]) {
-                2 if value > 1 => return Err((ErrorCode::PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")),
+                2 if value > 1 => {
+                    return Err((ErrorCode::PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1"));
+                }
                 3 => self.max_concurrent_streams = Some(value),
                 4 if value > 0x7fff_ffff => {
-                    return Err((ErrorCode::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is over 2^31-1"));
+                    return Err((
+                        ErrorCode::FLOW_CONTROL_ERROR,
+                        "INITIAL_WINDOW_SIZE is over 2^31-1",
+                    ));
                 }
                 4 => self.initial_window_size = Some(value),
                 5 if !(16_384..=16_777_215).contains(&value) => {
-                    return Err((ErrorCode::PROTOCOL_ERROR, "MAX_FRAME_SIZE is outside 2^14 to 2^24-1"));
+                    return Err((
+                        ErrorCode::PROTOCOL_ERROR,
+                        "MAX_FRAME_SIZE is outside 2^14 to 2^24-1",
+                    ));
                 }
                 6 => self.max_header_list_size = Some(value),
                 8 if value > 1 => {
-                    return Err((ErrorCode::PROTOCOL_ERROR, "ENABLE_CONNECT_PROTOCOL is neither 0 nor 1"));
+                    return Err((
+                        ErrorCode::PROTOCOL_ERROR,
+                        "ENABLE_CONNECT_PROTOCOL is neither 0 nor 1",
+                    ));
                 }
                 _ => {}
             }

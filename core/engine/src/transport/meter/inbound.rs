@@ -143,13 +143,21 @@ impl Inbound {
     #[inline]
     fn admit(&mut self, head: &Head, rules: &mut Rules, now: Time) -> Result<bool, Violation> {
         if head.len > rules.config.max_frame_size {
-            return refuse(ErrorCode::FRAME_SIZE_ERROR, "a frame longer than SETTINGS_MAX_FRAME_SIZE", head);
+            return refuse(
+                ErrorCode::FRAME_SIZE_ERROR,
+                "a frame longer than SETTINGS_MAX_FRAME_SIZE",
+                head,
+            );
         }
         // the common frame first, with as few questions as it takes
         if head.kind == Kind::DATA && self.block.is_none() && self.settings_seen {
             self.data += 1;
             if rules.is_idle(head.stream) {
-                return refuse(ErrorCode::PROTOCOL_ERROR, "a frame on a stream that is not open", head);
+                return refuse(
+                    ErrorCode::PROTOCOL_ERROR,
+                    "a frame on a stream that is not open",
+                    head,
+                );
             }
             if head.len == 0 && !head.has(END_STREAM) && head.flags == 0 {
                 rules.empty_data(now)?;
@@ -160,7 +168,12 @@ impl Inbound {
         self.admit_control(head, rules, now)
     }
 
-    fn admit_control(&mut self, head: &Head, rules: &mut Rules, now: Time) -> Result<bool, Violation> {
+    fn admit_control(
+        &mut self,
+        head: &Head,
+        rules: &mut Rules,
+        now: Time,
+    ) -> Result<bool, Violation> {
         const PROTOCOL: ErrorCode = ErrorCode::PROTOCOL_ERROR;
         const SIZE: ErrorCode = ErrorCode::FRAME_SIZE_ERROR;
         const WRONG_SIZE: &str = "a frame whose length does not fit its type";
@@ -232,7 +245,7 @@ impl Inbound {
                 if head.stream != 0 {
                     return refuse(PROTOCOL, WRONG_STREAM, head);
                 }
-                if head.len % 6 != 0 || (head.has(ACK) && head.len != 0) {
+                if !head.len.is_multiple_of(6) || (head.has(ACK) && head.len != 0) {
                     return refuse(SIZE, WRONG_SIZE, head);
                 }
                 rules.settings(now)?;

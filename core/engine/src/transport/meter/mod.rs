@@ -166,7 +166,10 @@ impl<T> Meter<T> {
 
     fn cut_error(&self) -> io::Error {
         let reason = self.shared.lock().reason.as_ref().map(ToString::to_string);
-        io::Error::new(io::ErrorKind::ConnectionAborted, reason.unwrap_or_else(|| "connection cut".into()))
+        io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            reason.unwrap_or_else(|| "connection cut".into()),
+        )
     }
 
     fn is_cut(&self) -> bool {
@@ -339,7 +342,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
             clear = clear.min(self.outbound.to_boundary());
         }
         if clear == 0 {
-            let Some(first) = bufs.iter().find(|b| !b.is_empty()) else { return Poll::Ready(Ok(0)) };
+            let Some(first) = bufs.iter().find(|b| !b.is_empty()) else {
+                return Poll::Ready(Ok(0));
+            };
             let (took, verdict) = self.outbound.absorb(first, &mut self.rules, now);
             if let Some(goaway) = self.outbound.goaway.take() {
                 self.complete_goaway(goaway);
@@ -382,7 +387,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
     }
 
     /// Fills `buf` from the socket and walks over it. Ready with nothing new in `buf` means the end.
-    fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             if self.is_cut() {
                 return Poll::Ready(Err(self.cut_error()));
@@ -477,7 +486,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
         while self.swallowed < MAX_LINGER_BYTES && !self.is_cut() {
             let mut read = ReadBuf::new(&mut space);
             match Pin::new(&mut self.io).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => self.swallowed += read.filled().len(),
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    self.swallowed += read.filled().len()
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => {
                     self.wait_to_read(cx);
@@ -490,7 +501,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Meter<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
@@ -512,7 +527,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Meter<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Meter<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_send(cx, &[IoSlice::new(buf)])
     }
 

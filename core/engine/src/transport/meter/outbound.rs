@@ -72,7 +72,9 @@ impl Outbound {
                 }
                 at += left;
                 match peek(&buf[at..]) {
-                    Some((head, _)) if head.kind != Kind::GOAWAY => left = HEADER_LEN + head.len as usize,
+                    Some((head, _)) if head.kind != Kind::GOAWAY => {
+                        left = HEADER_LEN + head.len as usize
+                    }
                     _ => return before + at,
                 }
             }
@@ -118,13 +120,20 @@ impl Outbound {
     }
 
     /// Takes bytes at a frame boundary into our own: the pieces of a split header, or of a GOAWAY. Returns how many.
-    pub(super) fn absorb(&mut self, buf: &[u8], rules: &mut Rules, now: Time) -> (usize, Result<(), Violation>) {
+    pub(super) fn absorb(
+        &mut self,
+        buf: &[u8],
+        rules: &mut Rules,
+        now: Time,
+    ) -> (usize, Result<(), Violation>) {
         let mut took = 0;
         loop {
             let need = match self.held.first_chunk::<HEADER_LEN>().map(Head::parse) {
                 None => HEADER_LEN,
                 Some(head) if head.kind == Kind::GOAWAY => HEADER_LEN + head.len as usize,
-                Some(head) if head.kind == Kind::RST_STREAM => RESET_LEN.min(HEADER_LEN + head.len as usize),
+                Some(head) if head.kind == Kind::RST_STREAM => {
+                    RESET_LEN.min(HEADER_LEN + head.len as usize)
+                }
                 Some(_) => HEADER_LEN,
             };
             if self.held.len() < need {
@@ -156,7 +165,13 @@ impl Outbound {
     }
 
     #[inline]
-    fn sent(&mut self, head: &Head, code: ErrorCode, rules: &mut Rules, now: Time) -> Result<(), Violation> {
+    fn sent(
+        &mut self,
+        head: &Head,
+        code: ErrorCode,
+        rules: &mut Rules,
+        now: Time,
+    ) -> Result<(), Violation> {
         self.begun = true;
         match head.kind {
             Kind::DATA => {

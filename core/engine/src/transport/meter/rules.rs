@@ -220,11 +220,17 @@ impl Rules {
         self.data_sent.add(now, n);
     }
 
-    pub(super) fn reset_sent(&mut self, stream: u32, code: ErrorCode, now: Time) -> Result<(), Violation> {
+    pub(super) fn reset_sent(
+        &mut self,
+        stream: u32,
+        code: ErrorCode,
+        now: Time,
+    ) -> Result<(), Violation> {
         if self.calls.remove(&stream).is_some() && code != ErrorCode::REFUSED_STREAM {
             let _ = self.call_ended(false);
         }
-        let harmless = [ErrorCode::NO_ERROR, ErrorCode::CANCEL, ErrorCode::REFUSED_STREAM].contains(&code);
+        let harmless =
+            [ErrorCode::NO_ERROR, ErrorCode::CANCEL, ErrorCode::REFUSED_STREAM].contains(&code);
         if !harmless && self.error_resets.add(now, 1) > self.config.error_resets {
             return Violation::calm("too_many_error_resets");
         }
@@ -245,7 +251,9 @@ impl Rules {
         self.endings.push_back(early);
         self.early += u32::from(early);
         let seen = self.endings.len() as u64;
-        if seen >= u64::from(rule.streams) && u64::from(self.early) * 100 > u64::from(rule.percent) * seen {
+        if seen >= u64::from(rule.streams)
+            && u64::from(self.early) * 100 > u64::from(rule.percent) * seen
+        {
             return Violation::calm("too_many_resets");
         }
         Ok(())

@@ -283,7 +283,10 @@ impl MeterHandle {
             return Verdict::Closing;
         }
         if s.block.take_if_due(now) {
-            let text = format!("header_timeout: a header block took longer than {:?}", s.header_block_timeout);
+            let text = format!(
+                "header_timeout: a header block took longer than {:?}",
+                s.header_block_timeout
+            );
             s.request(Request { code: ErrorCode::ENHANCE_YOUR_CALM, text, last_stream_id: None });
             return Verdict::Closing;
         }
