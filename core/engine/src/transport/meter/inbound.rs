@@ -106,6 +106,9 @@ impl Inbound {
                 if self.left > 0 {
                     break;
                 }
+                if !self.collecting && self.block.is_none() {
+                    continue;
+                }
                 if let Err(violation) = self.payload_done() {
                     return Walk { kept: start, violation: Some(violation) };
                 }
