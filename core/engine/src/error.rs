@@ -29,6 +29,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// An option that cannot be used, and why.
+    pub fn option(option: &'static str, reason: impl std::fmt::Display) -> Error {
+        Error::Option { option, reason: reason.to_string() }
+    }
+
     /// The code under which a caller that only knows statuses sees this error.
     pub fn code(&self) -> Code {
         match self {

@@ -259,6 +259,17 @@ impl Deframer {
     }
 }
 
+#[cfg(test)]
+impl Deframer {
+    fn waiting_chunks(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn reserved(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.bytes.capacity())
+    }
+}
+
 /// Room for `more` bytes in a message of `length`: what arrived doubles, never the announced length at once.
 fn reserve(bytes: &mut BytesMut, more: usize, length: usize) {
     let needed = bytes.len() + more;
@@ -306,6 +317,26 @@ impl FrameBytes {
             consumed: PREFIX_BYTES as u8,
             payload: framed.freeze(),
         }
+    }
+
+    /// Bytes that bring their prefix with them, or need none.
+    pub(crate) fn raw(payload: Bytes) -> FrameBytes {
+        FrameBytes { prefix: [0; PREFIX_BYTES], consumed: PREFIX_BYTES as u8, payload }
+    }
+
+    /// Takes the first `n` bytes off, as far as there are so many.
+    pub(crate) fn split_to(&mut self, n: usize) -> FrameBytes {
+        let head = PREFIX_BYTES - usize::from(self.consumed);
+        if n < head {
+            // less window than the prefix is long: rare enough for a copy
+            let part = FrameBytes::raw(Bytes::copy_from_slice(&self.prefix()[..n]));
+            self.consumed += n as u8;
+            return part;
+        }
+        let payload = self.payload.split_to((n - head).min(self.payload.len()));
+        let part = FrameBytes { prefix: self.prefix, consumed: self.consumed, payload };
+        self.consumed = PREFIX_BYTES as u8;
+        part
     }
 
     /// Bytes still to be written, prefix included.

@@ -2,11 +2,15 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod channel;
+pub mod client;
 pub mod compression;
 pub mod deadline;
 pub mod error;
 pub mod frame;
 pub mod metadata;
 pub mod protocol;
+pub mod rt;
 pub mod status;
 pub mod time;
+pub mod transport;

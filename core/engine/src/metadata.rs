@@ -233,6 +233,9 @@ impl Metadata {
         limits: MetadataLimits,
     ) -> Result<(), MetadataError> {
         let key = name.as_str();
+        if !is_key(key) {
+            return Ok(());
+        }
         if key.ends_with("-bin") {
             // a proxy may have joined the values of a repeated key
             for part in value.as_bytes().split(|&byte| byte == b',') {
@@ -244,7 +247,7 @@ impl Metadata {
                     .map_err(|_| MetadataError::Base64 { key: short(key) })?;
                 self.fields.push((name.clone(), Value::Binary(bytes.into())));
             }
-        } else if is_key(key) && value.as_bytes().iter().all(|&byte| printable(byte)) {
+        } else if value.as_bytes().iter().all(|&byte| printable(byte)) {
             self.fields.push((name.clone(), Value::Ascii(value)));
         }
         Ok(())

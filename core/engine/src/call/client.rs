@@ -123,34 +123,37 @@ impl ClientCall {
         }
     }
 
-    /// The peer ended the call: by trailers, by a reset, or by the connection's end. Messages that came whole
-    /// before are still delivered. A `CANCELLED` at or within 10 ms of our deadline is the deadline.
+    /// The peer ended the call in good order. Messages that came whole before are still delivered. A
+    /// `CANCELLED` once our deadline has passed is the deadline.
     pub fn handle_status(&mut self, status: Status, trailers: Metadata) {
-        if self.phase != Phase::Open {
-            return;
-        }
-        if status.code() == Code::Cancelled && self.deadline.is_past(self.now + DEADLINE_GRACE) {
-            self.fail(deadline_exceeded(), None);
-            return;
-        }
-        self.phase = Phase::PeerEnded;
-        self.status = status;
-        self.trailers = trailers;
-        if !self.request_done {
-            self.abort = Some(Abort::Enough);
-        }
-        if !self.inbound.is_mid_message() {
-            self.settle();
+        if self.phase == Phase::Open {
+            if !self.request_done {
+                self.abort = Some(Abort::Enough);
+            }
+            self.close(status, trailers, self.now);
         }
     }
 
     /// The peer's stream is gone (reset or connection lost): as [`ClientCall::handle_status`], and there is
-    /// nothing left to break off. Half a message at the end is no fault of its own here.
+    /// nothing left to break off. Half a message at the end is no fault of its own here, and a `CANCELLED` less
+    /// than 10 ms before our deadline is the deadline as the peer's clock saw it.
     pub fn handle_loss(&mut self, status: Status) {
         if self.phase == Phase::Open {
             self.request_done = true;
             self.lost = true;
-            self.handle_status(status, Metadata::new());
+            self.close(status, Metadata::new(), self.now + DEADLINE_GRACE);
+        }
+    }
+
+    fn close(&mut self, status: Status, trailers: Metadata, now: Time) {
+        self.phase = Phase::PeerEnded;
+        if status.code() == Code::Cancelled && self.deadline.is_past(now) {
+            return self.decide(deadline_exceeded());
+        }
+        self.status = status;
+        self.trailers = trailers;
+        if !self.inbound.is_mid_message() {
+            self.settle();
         }
     }
 
@@ -158,7 +161,7 @@ impl ClientCall {
     pub fn handle_time(&mut self, now: Time) {
         self.now = self.now.max(now);
         if self.phase == Phase::Open && self.deadline.is_past(now) {
-            self.fail(deadline_exceeded(), Some(Abort::Cancel));
+            self.fail(deadline_exceeded(), Abort::Cancel);
         }
     }
 
@@ -177,7 +180,7 @@ impl ClientCall {
     pub fn end_by(&mut self, status: Status, abort: Abort) {
         if self.phase == Phase::Open {
             let expired = status.code() == Code::Cancelled && self.deadline.is_past(self.now);
-            self.fail(if expired { deadline_exceeded() } else { status }, Some(abort));
+            self.fail(if expired { deadline_exceeded() } else { status }, abort);
         }
     }
 
@@ -233,13 +236,13 @@ impl ClientCall {
                             Code::Unimplemented,
                             "two responses to a method that gives one",
                         ),
-                        Some(Abort::Cancel),
+                        Abort::Cancel,
                     );
                 }
                 Ok(Some(message)) => self.answer = Some(message),
                 Ok(None) if self.phase == Phase::Open => return None,
                 Ok(None) => self.settle(),
-                Err(status) => self.fail(status, Some(Abort::Cancel)),
+                Err(status) => self.fail(status, Abort::Cancel),
             }
         }
         if self.phase == Phase::Told {
@@ -280,9 +283,9 @@ impl ClientCall {
     }
 
     /// The call ends here, not by the peer.
-    fn fail(&mut self, status: Status, abort: Option<Abort>) {
+    fn fail(&mut self, status: Status, abort: Abort) {
         if self.phase == Phase::Open {
-            self.abort = abort;
+            self.abort = Some(abort);
         }
         self.trailers = Metadata::new();
         self.decide(status);

@@ -257,6 +257,7 @@ impl ServerCall {
             return None;
         }
         self.finished = true;
+        self.news = None;
         self.drop_request();
         let answer = match self.verdict.take() {
             Some(Verdict::Gone(status)) => {

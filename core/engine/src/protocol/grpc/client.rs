@@ -102,9 +102,18 @@ enum Reading {
     /// Headers came, messages may follow.
     Messages,
     /// Headers came that hold a status but no END_STREAM: the whole answer, if nothing follows.
-    EarlyStatus(Box<(Status, Metadata)>),
+    EarlyStatus(Box<EarlyStatus>),
     /// The answer of something that speaks no gRPC: its body is read for the text.
     Foreign(Box<Foreign>),
+}
+
+#[derive(Debug)]
+struct EarlyStatus {
+    status: Status,
+    metadata: Metadata,
+    coding: Option<Encoding>,
+    /// What a body behind these headers would be, if not messages.
+    foreign: Option<Box<Foreign>>,
 }
 
 #[derive(Debug)]
@@ -120,8 +129,6 @@ pub struct ClientStream {
     call: ClientCall,
     reading: Reading,
     limits: MetadataLimits,
-    /// Answers without `grpc-status` fall back on it.
-    http_status: u16,
 }
 
 impl ClientStream {
@@ -140,7 +147,6 @@ impl ClientStream {
                 max_bytes: options.max_metadata_bytes,
                 max_fields: options.max_metadata_fields,
             },
-            http_status: 200,
         }
     }
 
@@ -156,7 +162,6 @@ impl ClientStream {
             let status = Status::new(Code::Internal, "a second header block inside the response");
             return self.call.end_by(status, Abort::Violation);
         }
-        self.http_status = http_status;
         let (block, outcome) = ResponseBlock::read(headers, self.limits);
         let grpc = match &block.content_type {
             Once::Value(value) => fields::is_grpc(value.as_bytes()),
@@ -178,23 +183,28 @@ impl ClientStream {
         if let Err(error) = outcome {
             return self.call.end(error.into());
         }
-        if let Some(status) = block.status() {
-            self.reading = Reading::EarlyStatus(Box::new((status, block.metadata)));
-            return;
-        }
-        if http_status != 200 || !grpc {
-            let content_type = only(block.content_type);
-            self.reading =
-                Reading::Foreign(Box::new(Foreign { http_status, content_type, body: Vec::new() }));
-            return;
-        }
-        self.reading = Reading::Messages;
         let coding = match &block.encoding {
             Once::Absent => Some(Encoding::Identity),
             Once::Value(value) => Encoding::from_name(value.as_bytes()),
             Once::Differs => None,
         };
-        self.call.handle_headers(block.metadata, coding);
+        let status = block.status();
+        let metadata = block.metadata;
+        let foreign = (http_status != 200 || !grpc).then(|| {
+            let content_type = only(block.content_type);
+            Box::new(Foreign { http_status, content_type, body: Vec::new() })
+        });
+        match (status, foreign) {
+            (None, None) => {
+                self.reading = Reading::Messages;
+                self.call.handle_headers(metadata, coding);
+            }
+            (None, Some(foreign)) => self.reading = Reading::Foreign(foreign),
+            (Some(status), foreign) => {
+                let early = EarlyStatus { status, metadata, coding, foreign };
+                self.reading = Reading::EarlyStatus(Box::new(early));
+            }
+        }
     }
 
     /// A chunk of the response's body, cut anywhere.
@@ -207,12 +217,17 @@ impl ClientStream {
                 self.call.end_by(status, Abort::Violation);
             }
             Reading::EarlyStatus(early) => {
-                // the status in the headers does not count, since it was not the end; what does is in the
-                // trailers. The metadata beside it was initial metadata then.
-                let metadata = std::mem::take(&mut early.1);
-                self.reading = Reading::Messages;
-                self.call.handle_headers(metadata, Some(Encoding::Identity));
-                self.call.handle_data(data);
+                // the status in the headers does not count, since it was not the end: what counts is in the
+                // trailers, and the metadata beside it was initial metadata
+                let metadata = std::mem::take(&mut early.metadata);
+                let coding = early.coding;
+                if let Some(foreign) = early.foreign.take() {
+                    self.reading = Reading::Foreign(foreign);
+                } else {
+                    self.reading = Reading::Messages;
+                    self.call.handle_headers(metadata, coding);
+                }
+                self.handle_data(data);
             }
             Reading::Foreign(foreign) => {
                 let room = FOREIGN_BODY_BYTES.saturating_sub(foreign.body.len());
@@ -245,7 +260,8 @@ impl ClientStream {
     pub fn handle_end(&mut self) {
         let status = match &mut self.reading {
             Reading::EarlyStatus(early) => {
-                let (status, trailers) = std::mem::take(&mut **early);
+                let status = std::mem::take(&mut early.status);
+                let trailers = std::mem::take(&mut early.metadata);
                 return self.call.handle_status(status, trailers);
             }
             Reading::Foreign(foreign) => foreign.status(),
