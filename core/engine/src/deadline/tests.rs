@@ -61,7 +61,22 @@ fn every_unit_is_read() {
 /// Row 36: what is not 1 to 8 digits and a unit is refused; huge is legal and means for ever.
 #[test]
 fn a_malformed_timeout_is_refused() {
-    for bad in ["", "n", "1", "5", "123456789n", "-1S", "+1S", " 1S", "1 S", "1s", "1x", "1.5S", "1SS", "é"] {
+    for bad in [
+        "",
+        "n",
+        "1",
+        "5",
+        "123456789n",
+        "-1S",
+        "+1S",
+        " 1S",
+        "1 S",
+        "1s",
+        "1x",
+        "1.5S",
+        "1SS",
+        "é",
+    ] {
         assert_eq!(Timeout::parse(bad.as_bytes()), Err(TimeoutError), "{bad:?}");
     }
     let huge = Timeout::parse(b"99999999H").expect("legal").0;

@@ -69,7 +69,10 @@ fn messages_come_out_whole_byte_by_byte() {
                 read.extend(drain(&mut deframer));
             }
         }
-        assert!(deframer.waiting_chunks() <= bytes.len() / JOINED_BYTES + 1, "joined while they wait");
+        assert!(
+            deframer.waiting_chunks() <= bytes.len() / JOINED_BYTES + 1,
+            "joined while they wait"
+        );
         read.extend(drain(&mut deframer));
         assert_eq!(read, frames);
     }
@@ -168,7 +171,10 @@ fn a_prefix_alone_does_not_reserve_its_message() {
         deframer.push(Bytes::from(vec![1; 1000.min((4 << 20) - arrived)]));
         arrived = (arrived + 1000).min(4 << 20);
         let frame = deframer.poll_frame().unwrap();
-        assert!(deframer.reserved() <= (2 * arrived).max(RESERVE_BYTES) + 1000, "{arrived} arrived");
+        assert!(
+            deframer.reserved() <= (2 * arrived).max(RESERVE_BYTES) + 1000,
+            "{arrived} arrived"
+        );
         assert_eq!(frame.is_some(), arrived == 4 << 20);
     }
 }
@@ -260,5 +266,8 @@ fn a_message_is_written_the_same_by_every_road() {
         assert_eq!((&head[..], head.as_ptr(), tail.len()), (&expected[..], at, 0));
     }
     assert_eq!(framed(FrameBytes::in_place(BytesMut::new())), [0, 0, 0, 0, 0]);
-    assert_eq!(framed(FrameBytes::new(true, Bytes::from_static(b"ab"))), [1, 0, 0, 0, 2, b'a', b'b']);
+    assert_eq!(
+        framed(FrameBytes::new(true, Bytes::from_static(b"ab"))),
+        [1, 0, 0, 0, 2, b'a', b'b']
+    );
 }

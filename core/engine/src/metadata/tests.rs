@@ -106,7 +106,8 @@ fn a_text_value_is_printable_ascii() {
 /// Row 34, received: dropped, and the call goes on.
 #[test]
 fn a_received_field_that_grpc_cannot_carry_is_dropped() {
-    let pairs = [("good", "1"), ("b!d", "2"), ("latin", "caf\u{e9}"), ("tab", "a\tb"), ("b!d-bin", "?")];
+    let pairs =
+        [("good", "1"), ("b!d", "2"), ("latin", "caf\u{e9}"), ("tab", "a\tb"), ("b!d-bin", "?")];
     let metadata = receive(&pairs).unwrap();
     assert_eq!(metadata.iter().collect::<Vec<_>>(), [("good", MetadataValue::Ascii("1"))]);
 }
@@ -114,7 +115,12 @@ fn a_received_field_that_grpc_cannot_carry_is_dropped() {
 /// Row 35: padded or not, and comma-joined, are accepted.
 #[test]
 fn received_bytes_are_decoded_however_they_were_padded_or_joined() {
-    let metadata = receive(&[("a-bin", "q6s"), ("b-bin", "q6s="), ("c-bin", "q6s=,q6ur, /w=="), ("d-bin", "")]);
+    let metadata = receive(&[
+        ("a-bin", "q6s"),
+        ("b-bin", "q6s="),
+        ("c-bin", "q6s=,q6ur, /w=="),
+        ("d-bin", ""),
+    ]);
     let metadata = metadata.unwrap();
     assert_eq!(values(&metadata, "a-bin"), [b"\xab\xab"]);
     assert_eq!(values(&metadata, "b-bin"), [b"\xab\xab"]);
@@ -168,8 +174,10 @@ fn every_byte_string_survives_the_wire() {
 
 #[test]
 fn any_header_value_is_taken_dropped_or_refused_without_a_panic() {
-    let names: Vec<_> =
-        ["k", "k-bin", "b!d"].iter().map(|name| HeaderName::from_bytes(name.as_bytes()).unwrap()).collect();
+    let names: Vec<_> = ["k", "k-bin", "b!d"]
+        .iter()
+        .map(|name| HeaderName::from_bytes(name.as_bytes()).unwrap())
+        .collect();
     let mut seed = 7u32;
     for _ in 0..20_000 {
         let mut bytes = [0u8; 12];
