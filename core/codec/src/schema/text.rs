@@ -1,0 +1,89 @@
+//! `.proto` text, parsed and checked by protox (proto2 and proto3; it bundles google/protobuf/*.proto).
+//!
+//! The seam for other languages: whatever turns names into `FileDescriptorProto` bytes fits in `compile`'s place.
+//! A file in editions syntax is refused by protox with the place of the `edition` statement.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
+
+use super::Schema;
+use crate::error::SchemaError;
+
+impl Schema {
+    /// Compiles `.proto` files. Imports are searched along `include` in order; without any, in the current directory.
+    /// A file may be given by path or by its name below an include path.
+    ///
+    /// # Errors
+    /// A file that cannot be found, and anything that does not compile, with file, line and column.
+    pub fn load<F, I>(files: F, include: I) -> Result<Schema, SchemaError>
+    where
+        F: IntoIterator<Item: AsRef<Path>>,
+        I: IntoIterator<Item: AsRef<Path>>,
+    {
+        let mut include: Vec<PathBuf> = include.into_iter().map(|p| p.as_ref().to_owned()).collect();
+        if include.is_empty() {
+            include.push(PathBuf::from("."));
+        }
+        let mut resolver = ChainFileResolver::new();
+        for path in &include {
+            resolver.add(IncludeFileResolver::new(path.clone()));
+        }
+        resolver.add(GoogleFileResolver::new());
+        compile(resolver, files.into_iter().map(|f| f.as_ref().to_owned()).collect())
+    }
+
+    /// Compiles `.proto` text held in memory: pairs of file name and text, which may import each other.
+    ///
+    /// # Errors
+    /// As [`Schema::load`].
+    pub fn from_source<N, T>(files: impl IntoIterator<Item = (N, T)>) -> Result<Schema, SchemaError>
+    where
+        N: Into<String>,
+        T: Into<String>,
+    {
+        let files: Vec<(String, String)> = files.into_iter().map(|(n, t)| (n.into(), t.into())).collect();
+        let names = files.iter().map(|(n, _)| PathBuf::from(n)).collect();
+        let mut resolver = ChainFileResolver::new();
+        resolver.add(InMemory(files.into_iter().collect()));
+        resolver.add(GoogleFileResolver::new());
+        compile(resolver, names)
+    }
+}
+
+struct InMemory(HashMap<String, String>);
+
+impl FileResolver for InMemory {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        match self.0.get(name) {
+            Some(text) => File::from_source(name, text),
+            None => Err(protox::Error::file_not_found(name)),
+        }
+    }
+}
+
+fn compile(resolver: impl FileResolver + 'static, files: Vec<PathBuf>) -> Result<Schema, SchemaError> {
+    let mut compiler = protox::Compiler::with_file_resolver(resolver);
+    compiler.include_imports(true).include_source_info(false);
+    for file in &files {
+        compiler.open_file(file).map_err(|e| error(file, &e))?;
+    }
+    Schema::from_descriptor_set(compiler.encode_file_descriptor_set())
+}
+
+fn error(asked: &Path, e: &protox::Error) -> SchemaError {
+    // the place is part of the debug text only: `file:line:column: reason`
+    let (text, file) = (format!("{e:?}"), e.file().unwrap_or_default().to_owned());
+    let place = text.strip_prefix(&file).and_then(|rest| {
+        let mut parts = rest.strip_prefix(':')?.splitn(3, ':');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.trim().to_owned()))
+    });
+    match place {
+        Some((line, column, reason)) if !file.is_empty() => SchemaError::Source { file, line, column, reason },
+        _ => {
+            let file = if file.is_empty() { asked.display().to_string() } else { file };
+            SchemaError::Io { file, reason: e.to_string() }
+        }
+    }
+}
