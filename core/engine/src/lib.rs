@@ -11,6 +11,7 @@ pub mod frame;
 pub mod metadata;
 pub mod protocol;
 pub mod rt;
+pub mod server;
 pub mod status;
 pub mod time;
 pub mod transport;

@@ -109,7 +109,7 @@ impl ClientCall {
 
     /// The response began. `coding` is that of its messages, `None` one we do not know.
     pub fn handle_headers(&mut self, metadata: Metadata, coding: Option<Encoding>) {
-        if self.phase == Phase::Open {
+        if self.phase == Phase::Open && !self.saw_headers {
             self.inbound.set_coding(coding);
             self.headers = Some(metadata);
             self.saw_headers = true;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::executor::{Executor, Kick, lock};
 use super::reactor::{Reactor, Sources};
 use super::socket::{self, TcpOptions};
-use super::{Address, BoxFuture, BoxIo, Network, Rt, dns};
+use super::{Address, BoxFuture, BoxIo, Listen, Network, Rt, dns};
 use crate::time::{Clock, Time};
 
 /// The keeper takes the lead only when nobody has led for this long.
@@ -45,6 +45,10 @@ impl Network for Sockets {
     fn connect(&self, _: &Rt, address: &Address) -> BoxFuture<io::Result<BoxIo>> {
         let (sources, address) = (self.sources.clone(), address.clone());
         Box::pin(socket::connect(sources, address, TcpOptions::default()))
+    }
+
+    fn listen(&self, address: &Address) -> io::Result<Box<dyn Listen>> {
+        Ok(Box::new(socket::Listener::bind(&self.sources, address)?))
     }
 
     fn resolve(&self, _: &Rt, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {

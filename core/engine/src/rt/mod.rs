@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -68,10 +68,28 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// One accepted connection.
+pub struct AcceptedIo {
+    /// The byte stream.
+    pub io: BoxIo,
+    /// The other end in gRPC's notation: `ipv4:127.0.0.1:5000`, `unix:`.
+    pub peer: String,
+}
+
+/// A place where connections come in.
+pub trait Listen: Send + 'static {
+    /// The next connection; an error does not end the listening.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedIo>>;
+    /// The port, if it has one.
+    fn port(&self) -> Option<u16>;
+}
+
 /// Opens byte streams and looks names up; natively sockets, in wasm whatever the host offers.
 pub trait Network: Send + Sync + 'static {
     /// Opens a stream to `address`; the caller bounds the time.
     fn connect(&self, rt: &Rt, address: &Address) -> BoxFuture<io::Result<BoxIo>>;
+    /// Listens on `address`; port 0 takes a free one.
+    fn listen(&self, address: &Address) -> io::Result<Box<dyn Listen>>;
     /// All addresses of `host`, in the order to try them.
     fn resolve(&self, rt: &Rt, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>>;
 }
@@ -84,6 +102,10 @@ impl Network for NoNetwork {
     fn connect(&self, _: &Rt, address: &Address) -> BoxFuture<io::Result<BoxIo>> {
         let text = format!("no network here to reach {address}");
         Box::pin(async move { Err(io::Error::new(io::ErrorKind::Unsupported, text)) })
+    }
+
+    fn listen(&self, address: &Address) -> io::Result<Box<dyn Listen>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("no network here to listen on {address}")))
     }
 
     fn resolve(&self, _: &Rt, host: &str, _: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {

@@ -13,7 +13,7 @@ use mio::event::Source;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::reactor::{Direction, Readiness, Sources};
-use super::{Address, BoxIo};
+use super::{AcceptedIo, Address, BoxIo, Listen};
 
 /// The most one read takes from a socket.
 const SCRATCH: usize = 64 * 1024;
@@ -222,14 +222,6 @@ enum Listening {
 /// A socket that accepts connections.
 pub struct Listener(Listening);
 
-/// One accepted connection and its other end, printable (`ipv4:127.0.0.1:5000`, `unix:`).
-pub struct AcceptedIo {
-    /// The byte stream.
-    pub io: BoxIo,
-    /// The peer's address in gRPC's notation.
-    pub peer: String,
-}
-
 impl Listener {
     /// Listens on an IP address; port 0 takes a free one. `[::]` takes IPv4 as well where the system allows it.
     pub fn tcp(sources: &Arc<Sources>, address: SocketAddr) -> io::Result<Listener> {
@@ -261,6 +253,17 @@ impl Listener {
         Ok(Listener(Listening::Unix(Watched::new(sources, listener)?, Some(path.to_owned()))))
     }
 
+    /// Listens on an address of any kind a socket can have.
+    pub fn bind(sources: &Arc<Sources>, address: &Address) -> io::Result<Listener> {
+        match address {
+            Address::Tcp(address) => Listener::tcp(sources, *address),
+            Address::Unix(path) => Listener::unix(sources, path),
+            #[cfg(target_os = "linux")]
+            Address::UnixAbstract(name) => Listener::unix_abstract(sources, name),
+            other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("no socket listens on {other}"))),
+        }
+    }
+
     /// Listens on a name in Linux's abstract name space.
     #[cfg(target_os = "linux")]
     pub fn unix_abstract(sources: &Arc<Sources>, name: &[u8]) -> io::Result<Listener> {
@@ -270,16 +273,17 @@ impl Listener {
         Ok(Listener(Listening::Unix(Watched::new(sources, listener)?, None)))
     }
 
-    /// The port of a TCP listener.
-    pub fn port(&self) -> Option<u16> {
+}
+
+impl Listen for Listener {
+    fn port(&self) -> Option<u16> {
         match &self.0 {
             Listening::Tcp(listener) => listener.source.local_addr().ok().map(|a| a.port()),
             Listening::Unix(..) => None,
         }
     }
 
-    /// The next connection.
-    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedIo>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedIo>> {
         loop {
             match &self.0 {
                 Listening::Tcp(listener) => {
