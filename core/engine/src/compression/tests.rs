@@ -32,7 +32,8 @@ fn names_are_those_of_grpc_encoding() {
     for name in [&b"snappy"[..], b"GZIP", b"", b"br"] {
         assert_eq!(Encoding::from_name(name), None);
     }
-    let listed: Vec<_> = ACCEPT.split(',').map(|name| Encoding::from_name(name.as_bytes())).collect();
+    let listed: Vec<_> =
+        ACCEPT.split(',').map(|name| Encoding::from_name(name.as_bytes())).collect();
     let all: Vec<_> = Encoding::ALL.iter().map(|&encoding| Some(encoding)).collect();
     assert_eq!(listed, all, "we announce what we read, and all of it");
 }
@@ -114,7 +115,11 @@ fn anything_behind_the_message_is_corrupt() {
         let body = compress(encoding, &message(300)).unwrap();
         for tail in [&b"\0"[..], b"garbage garbage", &body, &compress(encoding, b"").unwrap()] {
             let body = [&body[..], tail].concat();
-            assert!(corrupt(decompress(encoding, &body, LIMIT)), "{encoding} + {} bytes", tail.len());
+            assert!(
+                corrupt(decompress(encoding, &body, LIMIT)),
+                "{encoding} + {} bytes",
+                tail.len()
+            );
         }
     }
 }
@@ -175,7 +180,10 @@ fn a_gzip_header_may_hold_names_comments_and_its_own_checksum() {
 fn deflate_is_zlib_and_neither_gzip_nor_bare() {
     let zlib = compress(Encoding::Deflate, b"hello").unwrap();
     assert_eq!(zlib[0] & 15, 8);
-    assert!(corrupt(decompress(Encoding::Deflate, &zlib[2..zlib.len() - 4], LIMIT)), "bare deflate");
+    assert!(
+        corrupt(decompress(Encoding::Deflate, &zlib[2..zlib.len() - 4], LIMIT)),
+        "bare deflate"
+    );
     let gzip = compress(Encoding::Gzip, b"hello").unwrap();
     assert!(corrupt(decompress(Encoding::Deflate, &gzip, LIMIT)));
     assert!(corrupt(decompress(Encoding::Gzip, &zlib, LIMIT)));

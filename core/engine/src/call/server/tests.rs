@@ -34,7 +34,11 @@ fn failed(call: &mut ServerCall) -> Code {
     match call.poll_event() {
         Some(ServerEvent::Failed(status)) => {
             assert_eq!(call.poll_event(), None);
-            assert_eq!(call.finish(&Status::ok()).as_ref(), Some(&status), "the handler is not heard");
+            assert_eq!(
+                call.finish(&Status::ok()).as_ref(),
+                Some(&status),
+                "the handler is not heard"
+            );
             assert_eq!(call.finish(&Status::ok()), None, "one answer");
             status.code()
         }
@@ -129,7 +133,10 @@ fn a_passed_deadline_is_told_and_answered_whatever_the_handler_says_later() {
     call.handle_time(at(100));
     let Some(ServerEvent::Cancelled(status)) = call.poll_event() else { panic!() };
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(call.encode_message(Bytes::new(), false).unwrap_err().code(), Code::DeadlineExceeded);
+    assert_eq!(
+        call.encode_message(Bytes::new(), false).unwrap_err().code(),
+        Code::DeadlineExceeded
+    );
     assert_eq!(call.finish(&Status::ok()).unwrap().code(), Code::DeadlineExceeded);
     assert_eq!(call.finish(&Status::ok()), None);
     assert!(call.is_ended());

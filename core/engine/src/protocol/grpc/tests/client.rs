@@ -83,7 +83,12 @@ fn request_headers_begin_with_the_timeout_and_end_with_the_metadata() {
 fn a_unary_call_with_metadata_on_both_ends() {
     let mut stream = stream(MethodKind::UNARY);
     let mut fields = OK_HEADERS.to_vec();
-    fields.extend([("x-a", "1"), ("x-a", "2"), ("x-bin", "q6ur"), ("grpc-accept-encoding", "gzip")]);
+    fields.extend([
+        ("x-a", "1"),
+        ("x-a", "2"),
+        ("x-bin", "q6ur"),
+        ("grpc-accept-encoding", "gzip"),
+    ]);
     stream.handle_headers(200, headers(&fields), false);
     assert!(stream.saw_response_headers());
     stream.handle_data(frame("hello"));
@@ -120,7 +125,8 @@ fn trailers_only_gives_a_status_without_headers_and_leaves_a_retry_open() {
 #[test]
 fn a_reset_before_the_trailers_fails_the_call_by_the_table() {
     use Code::*;
-    let table = [(0, Internal), (2, Internal), (7, Unavailable), (8, Cancelled), (11, ResourceExhausted)];
+    let table =
+        [(0, Internal), (2, Internal), (7, Unavailable), (8, Cancelled), (11, ResourceExhausted)];
     for (reset, expected) in table.into_iter().chain([(12, PermissionDenied), (99, Internal)]) {
         for data in ["", "\0\0\0\0\x02h", "\0\0\0\0\x02hi"] {
             let mut stream = answered(MethodKind::UNARY);
@@ -349,14 +355,20 @@ fn the_text_of_a_foreign_answer_ends_after_1_kib_and_its_stream_too() {
     let (_, status, _) = end(&mut stream);
     assert_eq!(status.code(), Code::Unknown);
     assert!(status.message().contains("text/html; charset=utf-8"));
-    assert_eq!(status.message().matches('x').count() - "text/html; charset".matches('x').count(), 1024);
+    assert_eq!(
+        status.message().matches('x').count() - "text/html; charset".matches('x').count(),
+        1024
+    );
 }
 
 #[test]
 fn every_form_of_the_content_type_is_known() {
-    for value in
-        ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8", "Application/GRPC"]
-    {
+    for value in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+        "Application/GRPC",
+    ] {
         let mut stream = stream(MethodKind::UNARY);
         stream.handle_headers(200, headers(&[("content-type", value)]), false);
         assert!(stream.saw_response_headers(), "{value}");
@@ -406,7 +418,11 @@ fn a_wrong_answer_is_never_ok() {
     none.handle_trailers(headers(OK_TRAILERS));
     assert_eq!(code(&mut none), Code::Unimplemented);
     let mut none = stream(MethodKind::UNARY);
-    none.handle_headers(200, headers(&[("content-type", "application/grpc"), ("grpc-status", "0")]), true);
+    none.handle_headers(
+        200,
+        headers(&[("content-type", "application/grpc"), ("grpc-status", "0")]),
+        true,
+    );
     assert_eq!(code(&mut none), Code::Unimplemented);
 
     for end in 1..7 {
@@ -422,7 +438,11 @@ fn a_wrong_answer_is_never_ok() {
 
     let bomb = compress(Encoding::Gzip, &vec![0; 8 << 20]).unwrap();
     let mut stream = stream(MethodKind::UNARY);
-    stream.handle_headers(200, headers(&[OK_HEADERS, &[("grpc-encoding", "gzip")]].concat()), false);
+    stream.handle_headers(
+        200,
+        headers(&[OK_HEADERS, &[("grpc-encoding", "gzip")]].concat()),
+        false,
+    );
     stream.handle_data(flagged(true, &bomb));
     assert_eq!(code(&mut stream), Code::ResourceExhausted);
 }
@@ -431,7 +451,11 @@ fn a_wrong_answer_is_never_ok() {
 #[test]
 fn an_unknown_coding_does_not_hurt_a_plain_message() {
     let mut stream = stream(MethodKind::UNARY);
-    stream.handle_headers(200, headers(&[OK_HEADERS, &[("grpc-encoding", "snappy")]].concat()), false);
+    stream.handle_headers(
+        200,
+        headers(&[OK_HEADERS, &[("grpc-encoding", "snappy")]].concat()),
+        false,
+    );
     stream.handle_data(frame("plain"));
     stream.handle_trailers(headers(OK_TRAILERS));
     assert_eq!(end(&mut stream).0, ["plain"]);
@@ -511,19 +535,30 @@ fn an_answer_cut_anywhere_is_the_same_answer() {
             }
             stream.handle_trailers(headers(OK_TRAILERS));
             let (messages, status, _) = end(&mut stream);
-            assert_eq!((messages, status.code()), (vec!["one".into(), "".into(), "three".into()], Code::Ok));
+            assert_eq!(
+                (messages, status.code()),
+                (vec!["one".into(), "".into(), "three".into()], Code::Ok)
+            );
         }
     }
 }
 
 #[test]
 fn random_answers_end_every_call_once_and_never_panic() {
-    let names =
-        ["grpc-status", "grpc-message", "grpc-status-details-bin", "content-type", "grpc-encoding", "x-bin", "x"];
+    let names = [
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+        "content-type",
+        "grpc-encoding",
+        "x-bin",
+        "x",
+    ];
     let values = ["0", "5", "x", "application/grpc", "gzip", "%zz%", "q6s=", "?,", ""];
     let mut seed = 4711;
     for round in 0..20_000 {
-        let mut stream = stream(if round % 2 == 0 { MethodKind::UNARY } else { MethodKind::BIDI_STREAMING });
+        let mut stream =
+            stream(if round % 2 == 0 { MethodKind::UNARY } else { MethodKind::BIDI_STREAMING });
         let mut statuses = 0;
         for _ in 0..random(&mut seed) % 7 {
             let mut block = Vec::new();
@@ -536,7 +571,9 @@ fn random_answers_end_every_call_once_and_never_panic() {
             match random(&mut seed) % 9 {
                 0 => stream.handle_headers(200, headers(OK_HEADERS), false),
                 1 => stream.handle_headers(200, headers(&block), random(&mut seed) % 2 == 0),
-                2 => stream.handle_headers((random(&mut seed) % 700) as u16, headers(&block), false),
+                2 => {
+                    stream.handle_headers((random(&mut seed) % 700) as u16, headers(&block), false)
+                }
                 3 | 4 => stream.handle_data(bytes.into()),
                 5 => stream.handle_trailers(headers(&block)),
                 6 => stream.handle_end(),
