@@ -286,6 +286,11 @@ impl ServerCall {
         self.finished || matches!(self.verdict, Some(Verdict::Gone(_)))
     }
 
+    /// Whether the next event is a `Cancelled`.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.news, Some(ServerEvent::Cancelled(_)))
+    }
+
     /// When the call ends by itself.
     pub fn deadline(&self) -> Option<Time> {
         self.deadline.time()

@@ -423,6 +423,11 @@ impl ServerStream {
         self.call.is_ended()
     }
 
+    /// Whether the next event is a `Cancelled`.
+    pub fn is_cancelled(&self) -> bool {
+        self.call.is_cancelled()
+    }
+
     /// When the call ends by itself.
     pub fn deadline(&self) -> Option<Time> {
         self.call.deadline()
