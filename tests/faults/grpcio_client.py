@@ -1,0 +1,55 @@
+"""The fault client on grpcio: a reference to try the cases on. See subjects.py for what it reads and prints."""
+
+import json
+import sys
+import threading
+
+import grpc
+
+from wire import msg, parse_msg
+
+
+def call(channel, order, number, out):
+    kinds = {"Unary": channel.unary_unary, "ServerStream": channel.unary_stream, "ClientStream": channel.stream_unary,
+             "Bidi": channel.stream_stream}
+    method = kinds[order["method"]](f"/fault.Echo/{order['method']}", request_serializer=lambda m: msg(*m),
+                                    response_deserializer=parse_msg)
+    requests = [(text, 0) for text in order["messages"]]
+    argument = iter(requests) if order["method"] in ("ClientStream", "Bidi") else requests[0]
+    received, code, text = [], "OK", ""
+    try:
+        answer = method(argument, timeout=order["timeout_ms"] / 1000, wait_for_ready=order["wait_for_ready"])
+        if order["method"] in ("ServerStream", "Bidi"):
+            for reply in answer:
+                received.append(reply[0])
+        else:
+            received.append(answer[0])
+    except grpc.RpcError as error:
+        code, text = error.code().name, error.details() or ""
+    out({"call": number, "code": code, "message": text, "received": [r[:100] for r in received]})
+
+
+def main():
+    lock = threading.Lock()
+
+    def out(line):
+        with lock:
+            print(json.dumps(line), flush=True)
+
+    for line in sys.stdin:
+        order = json.loads(line)
+        with grpc.insecure_channel(order["address"], options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            if order["concurrent"]:
+                threads = [threading.Thread(target=call, args=(channel, order, i, out)) for i in range(order["calls"])]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+            else:
+                for i in range(order["calls"]):
+                    call(channel, order, i, out)
+        out({"done": True})
+
+
+if __name__ == "__main__":
+    main()
