@@ -177,7 +177,12 @@ impl DecodeError {
     #[cold]
     #[inline(never)]
     pub(crate) fn new(kind: DecodeErrorKind, offset: usize) -> DecodeError {
-        DecodeError(Box::new(DecodeErrorInner { kind, message: String::new(), path: Vec::new(), offset }))
+        DecodeError(Box::new(DecodeErrorInner {
+            kind,
+            message: String::new(),
+            path: Vec::new(),
+            offset,
+        }))
     }
 
     /// What is wrong.

@@ -3,7 +3,7 @@
 //! Nothing here is generated and nothing here knows of RPC, sockets or clocks.
 //! A [`Schema`] comes from `.proto` text, a descriptor set or files one by one; it is compiled once into an immutable
 //! table. A [`Message`] lives in an arena, its fields at offsets the table knows; strings are slices of the bytes they
-//! were decoded from. [`wire`] turns bytes into messages and back, [`json`] does the same for the JSON mapping.
+//! were decoded from. [`wire`] turns bytes into messages and back, `json` does the same for the JSON mapping.
 //!
 //! # Reading order
 //! `schema/mod.rs` (what a schema answers), `schema/handles.rs` (types, fields), `schema/table.rs` (the compiled table),
@@ -67,3 +67,19 @@
 //! **Bytes**: `MessageType::decode(bytes)`, `Message::decode_with(type, bytes, &Limits)`, `Message::merge_bytes`,
 //! `Message::encode()`, `encode_frame()` (five-byte gRPC prefix in place), `encode_with(EncodeOptions)`. Building blocks:
 //! [`wire::Reader`], [`wire::Writer`] (backward) for bindings that keep their own objects.
+#![warn(missing_docs)]
+
+mod error;
+mod message;
+mod schema;
+pub mod wire;
+
+pub use error::{DecodeError, DecodeErrorKind, EncodeError, SchemaError, ValueError};
+pub use message::{
+    ListMut, ListRef, MapMut, MapRef, Message, MessageMut, MessageRef, MessageView, Value,
+};
+pub use schema::{
+    EnumType, Field, Kind, MessageType, Method, OneofType, Schema, SchemaBuilder, Service, Syntax,
+    WellKnown,
+};
+pub use wire::{EncodeOptions, Limits};

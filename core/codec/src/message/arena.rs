@@ -124,7 +124,8 @@ impl ArenaPtr {
         if size > left {
             return Err(Exhausted);
         }
-        let chunk_size = arena.total.clamp(256, MAX_CHUNK).max(size).min(left.max(size)).next_multiple_of(ALIGN);
+        let chunk_size =
+            arena.total.clamp(256, MAX_CHUNK).max(size).min(left.max(size)).next_multiple_of(ALIGN);
         let chunk = allocate(chunk_size);
         arena.chunks.push((chunk, chunk_size));
         arena.total += chunk_size;
@@ -150,7 +151,9 @@ impl ArenaPtr {
         // SAFETY: the arena is alive; addresses are compared before any pointer is moved.
         unsafe {
             let next = (*arena).next;
-            if block as usize + old != next as usize || new - old > (*arena).end as usize - next as usize {
+            if block as usize + old != next as usize
+                || new - old > (*arena).end as usize - next as usize
+            {
                 return false;
             }
             (*arena).next = next.add(new - old);

@@ -57,7 +57,11 @@ enum Stored {
     Message(RawMessage),
 }
 
-fn store(given: Given<'_>, table: Option<&MessageTable>, arena: ArenaPtr) -> Result<Stored, Exhausted> {
+fn store(
+    given: Given<'_>,
+    table: Option<&MessageTable>,
+    arena: ArenaPtr,
+) -> Result<Stored, Exhausted> {
     Ok(match given {
         Given::Bits(bits) => Stored::Bits(bits),
         Given::Text(text) => Stored::Text(arena.copy(text)?, text.len()),
@@ -132,7 +136,11 @@ impl<'a> MessageMut<'a> {
     ///
     /// # Errors
     /// A value of another type or out of range; a field of another type. Nothing was changed then.
-    pub fn set<'v>(&mut self, field: &Field, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
+    pub fn set<'v>(
+        &mut self,
+        field: &Field,
+        value: impl Into<Value<'v>>,
+    ) -> Result<(), ValueError> {
         let (entry, info) = self.check(field)?;
         let value = value.into();
         let tables: &'a Tables = self.raw.tables();
@@ -222,14 +230,20 @@ impl<'a> MessageMut<'a> {
     /// Bytes that are not a sequence of fields.
     pub fn add_unknown(&mut self, fields: &[u8]) -> Result<(), crate::error::DecodeError> {
         let mut reader = crate::wire::Reader::new(fields);
-        while reader.next_field(100).map_err(|k| crate::error::DecodeError::new(k, reader.position()))?.is_some() {}
+        while reader
+            .next_field(100)
+            .map_err(|k| crate::error::DecodeError::new(k, reader.position()))?
+            .is_some()
+        {}
         if fields.is_empty() {
             return Ok(());
         }
         let memory = |_| crate::error::DecodeError::new(crate::error::DecodeErrorKind::Memory, 0);
         let copy = self.arena.copy(fields).map_err(memory)?;
         // SAFETY: the copy has that many bytes and lives as long as the arena.
-        self.raw.add_unknown(self.arena, unsafe { std::slice::from_raw_parts(copy, fields.len()) }).map_err(memory)
+        self.raw
+            .add_unknown(self.arena, unsafe { std::slice::from_raw_parts(copy, fields.len()) })
+            .map_err(memory)
     }
 
     /// The message in a message field, made empty and set if it was unset.
@@ -321,7 +335,11 @@ impl<'a> MessageMut<'a> {
     ///
     /// # Errors
     /// As [`MessageMut::set`], and if there is no such field.
-    pub fn set_by_name<'v>(&mut self, name: &str, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
+    pub fn set_by_name<'v>(
+        &mut self,
+        name: &str,
+        value: impl Into<Value<'v>>,
+    ) -> Result<(), ValueError> {
         let field = self.as_ref().field_by_name(name)?;
         self.set(&field, value)
     }
@@ -406,10 +424,15 @@ impl<'a> ListMut<'a> {
     ///
     /// # Errors
     /// Also an index past the end.
-    pub fn insert<'v>(&mut self, index: usize, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
+    pub fn insert<'v>(
+        &mut self,
+        index: usize,
+        value: impl Into<Value<'v>>,
+    ) -> Result<(), ValueError> {
         self.in_range(index, self.len() + 1)?;
         let stored = self.stored(value.into())?;
-        let place = self.vec.insert(self.arena, index, self.entry.slot.size()).map_err(full(self.info))?;
+        let place =
+            self.vec.insert(self.arena, index, self.entry.slot.size()).map_err(full(self.info))?;
         put(place, self.entry.slot, stored);
         Ok(())
     }
@@ -450,7 +473,9 @@ impl<'a> ListMut<'a> {
     /// An index past the end, or elements that are no messages.
     pub fn message(&mut self, index: usize) -> Result<MessageMut<'_>, ValueError> {
         self.in_range(index, self.len())?;
-        let found = (self.entry.slot == Slot::Message).then(|| self.vec.element(index, 8).message()).flatten();
+        let found = (self.entry.slot == Slot::Message)
+            .then(|| self.vec.element(index, 8).message())
+            .flatten();
         match found {
             Some(m) => Ok(MessageMut::new(m, self.arena)),
             None => Err(ValueError::WrongType {
@@ -504,7 +529,8 @@ impl<'a> MapMut<'a> {
 
     /// The value's place under `key`, which is added with `stored` if it is new.
     fn place(&mut self, key: Given<'_>, stored: Stored) -> Result<(), ValueError> {
-        let (stride, value) = (self.stride(), self.table.map.map_or(8, |m| m.value_offset as usize));
+        let (stride, value) =
+            (self.stride(), self.table.map.map_or(8, |m| m.value_offset as usize));
         let (key_entry, value_entry) = (&self.table.fields[0], &self.table.fields[1]);
         if let Some(at) = self.find(key) {
             put(self.vec.element(at, stride).offset(value), value_entry.slot, stored);
@@ -523,7 +549,11 @@ impl<'a> MapMut<'a> {
     ///
     /// # Errors
     /// A key or value of another type or out of range.
-    pub fn insert<'v>(&mut self, key: impl Into<Value<'v>>, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
+    pub fn insert<'v>(
+        &mut self,
+        key: impl Into<Value<'v>>,
+        value: impl Into<Value<'v>>,
+    ) -> Result<(), ValueError> {
         let key = self.key(key.into())?;
         let entry = &self.table.fields[1];
         let given = value.into().given(self.tables, entry, &self.table.info.fields[1])?;
@@ -535,7 +565,10 @@ impl<'a> MapMut<'a> {
     ///
     /// # Errors
     /// The values are no messages, or the key is of another type.
-    pub fn insert_message<'v>(&mut self, key: impl Into<Value<'v>>) -> Result<MessageMut<'_>, ValueError> {
+    pub fn insert_message<'v>(
+        &mut self,
+        key: impl Into<Value<'v>>,
+    ) -> Result<MessageMut<'_>, ValueError> {
         let key = self.key(key.into())?;
         let entry = &self.table.fields[1];
         let Some(table) = sub(self.tables, entry) else {
@@ -562,7 +595,8 @@ impl<'a> MapMut<'a> {
         let found = match place.message() {
             Some(m) => m,
             None => {
-                let made = RawMessage::new(sub(self.tables, &self.table.fields[1])?, self.arena).ok()?;
+                let made =
+                    RawMessage::new(sub(self.tables, &self.table.fields[1])?, self.arena).ok()?;
                 place.set_message(Some(made));
                 made
             }

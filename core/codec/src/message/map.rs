@@ -45,7 +45,13 @@ pub(crate) fn position(vec: &RawVec, stride: usize, slot: Slot, key: Given<'_>) 
 pub(crate) struct Index<'a>(Option<HashMap<Key<'a>, u32>>);
 
 impl<'a> Index<'a> {
-    pub fn position(&mut self, vec: &RawVec, stride: usize, slot: Slot, key: Given<'_>) -> Option<usize> {
+    pub fn position(
+        &mut self,
+        vec: &RawVec,
+        stride: usize,
+        slot: Slot,
+        key: Given<'_>,
+    ) -> Option<usize> {
         if (vec.len as usize) <= INDEX_ABOVE {
             return position(vec, stride, slot, key);
         }
@@ -80,7 +86,9 @@ pub(crate) fn keep_last(vec: &mut RawVec, stride: usize, slot: Slot) {
         let key = Key::at(vec.element(i, stride), slot);
         let to = match len > INDEX_ABOVE {
             true => *index.entry(key).or_insert(kept),
-            false => (0..kept).find(|&k| Key::at(vec.element(k, stride), slot) == key).unwrap_or(kept),
+            false => {
+                (0..kept).find(|&k| Key::at(vec.element(k, stride), slot) == key).unwrap_or(kept)
+            }
         };
         if to != i {
             vec.copy_element(i, to, stride);

@@ -23,7 +23,12 @@ pub(crate) fn merge(to: RawMessage, from: RawMessage, arena: ArenaPtr) -> Result
         let (target, source) = (to.place(entry), from.place(entry));
         match entry.shape {
             Shape::List => append(target.vec_mut(), source.vec(), entry, arena)?,
-            Shape::Map => put_all(target.vec_mut(), source.vec(), &tables.messages[entry.sub as usize], arena)?,
+            Shape::Map => put_all(
+                target.vec_mut(),
+                source.vec(),
+                &tables.messages[entry.sub as usize],
+                arena,
+            )?,
             Shape::Single => {
                 let had = to.bit(entry) && !entry.is(FieldEntry::IMPLICIT);
                 merge_single(target, source, entry, had, arena)?;
@@ -56,8 +61,16 @@ pub(crate) fn merge(to: RawMessage, from: RawMessage, arena: ArenaPtr) -> Result
 }
 
 /// Copies one value; `had` says whether `target` holds a value of this field already.
-fn merge_single(target: Place, source: Place, entry: &FieldEntry, had: bool, arena: ArenaPtr) -> Result<(), Exhausted> {
-    if let (Slot::Message, true, Some(from), Some(to)) = (entry.slot, had, source.message(), target.message()) {
+fn merge_single(
+    target: Place,
+    source: Place,
+    entry: &FieldEntry,
+    had: bool,
+    arena: ArenaPtr,
+) -> Result<(), Exhausted> {
+    if let (Slot::Message, true, Some(from), Some(to)) =
+        (entry.slot, had, source.message(), target.message())
+    {
         return merge(to, from, arena);
     }
     copy_value(target, source, entry.slot, arena)
@@ -78,13 +91,20 @@ fn copy_value(target: Place, source: Place, slot: Slot, arena: ArenaPtr) -> Resu
     Ok(())
 }
 
-pub(crate) fn append(to: &mut RawVec, from: &RawVec, entry: &FieldEntry, arena: ArenaPtr) -> Result<(), Exhausted> {
+pub(crate) fn append(
+    to: &mut RawVec,
+    from: &RawVec,
+    entry: &FieldEntry,
+    arena: ArenaPtr,
+) -> Result<(), Exhausted> {
     let stride = entry.slot.size();
     to.reserve(arena, from.len as usize, stride)?;
     for i in 0..from.len as usize {
         // made before the place is taken, so that a failure leaves no half-written element
         let copied = match entry.slot {
-            Slot::Message => from.element(i, stride).message().map(|m| copy(m, arena)).transpose()?,
+            Slot::Message => {
+                from.element(i, stride).message().map(|m| copy(m, arena)).transpose()?
+            }
             _ => None,
         };
         let text = match entry.slot {
@@ -101,7 +121,12 @@ pub(crate) fn append(to: &mut RawVec, from: &RawVec, entry: &FieldEntry, arena: 
     Ok(())
 }
 
-fn put_all(to: &mut RawVec, from: &RawVec, table: &MessageTable, arena: ArenaPtr) -> Result<(), Exhausted> {
+fn put_all(
+    to: &mut RawVec,
+    from: &RawVec,
+    table: &MessageTable,
+    arena: ArenaPtr,
+) -> Result<(), Exhausted> {
     let Some(layout) = table.map else { return Ok(()) };
     let (stride, value) = (layout.stride as usize, layout.value_offset as usize);
     let (key_slot, value_slot) = (table.fields[0].slot, table.fields[1].slot);
@@ -137,7 +162,10 @@ pub(crate) fn equal(a: MessageRef<'_>, b: MessageRef<'_>) -> bool {
     // an extension list that was emptied counts as unset
     let set = |m: MessageRef<'_>| -> Vec<u32> {
         let slots = m.extension_slots().iter();
-        slots.filter(|x| m.place(&tables.extensions[x.index as usize].entry).is_some()).map(|x| x.index).collect()
+        slots
+            .filter(|x| m.place(&tables.extensions[x.index as usize].entry).is_some())
+            .map(|x| x.index)
+            .collect()
     };
     let extensions = set(a);
     extensions == set(b)
@@ -156,7 +184,8 @@ fn equal_field(a: Place, b: Place, entry: &FieldEntry, tables: &Tables) -> bool 
         Shape::List => {
             let (a, b, stride) = (a.vec(), b.vec(), entry.slot.size());
             a.len == b.len
-                && (0..a.len as usize).all(|i| equal_value(a.element(i, stride), b.element(i, stride), entry))
+                && (0..a.len as usize)
+                    .all(|i| equal_value(a.element(i, stride), b.element(i, stride), entry))
         }
         Shape::Map => {
             let table = &tables.messages[entry.sub as usize];
@@ -172,7 +201,11 @@ fn equal_field(a: Place, b: Place, entry: &FieldEntry, tables: &Tables) -> bool 
                         slot => super::value::Given::Bits(mine.bits(slot)),
                     };
                     index.position(b, stride, table.fields[0].slot, key).is_some_and(|at| {
-                        equal_value(mine.offset(value), b.element(at, stride).offset(value), &table.fields[1])
+                        equal_value(
+                            mine.offset(value),
+                            b.element(at, stride).offset(value),
+                            &table.fields[1],
+                        )
                     })
                 })
         }
@@ -203,12 +236,15 @@ impl PartialEq for MessageRef<'_> {
 
 impl PartialEq for ListRef<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.entry.kind == other.entry.kind && self.len() == other.len() && self.iter().eq(other.iter())
+        self.entry.kind == other.entry.kind
+            && self.len() == other.len()
+            && self.iter().eq(other.iter())
     }
 }
 
 impl PartialEq for MapRef<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().all(|(key, value)| other.get(key).is_some_and(|v| v == value))
+        self.len() == other.len()
+            && self.iter().all(|(key, value)| other.get(key).is_some_and(|v| v == value))
     }
 }

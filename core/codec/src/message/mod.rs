@@ -18,8 +18,8 @@ use bytes::Bytes;
 
 pub(crate) use arena::{ArenaPtr, Exhausted};
 pub use edit::{ListMut, MapMut, MessageMut};
-pub(crate) use raw::{DefaultInstance, HEADER_BYTES};
 use raw::RawMessage;
+pub(crate) use raw::{DefaultInstance, HEADER_BYTES};
 pub use value::Value;
 pub use view::{ListRef, MapRef, MessageRef};
 
@@ -57,7 +57,12 @@ impl Message {
     }
 
     /// An empty message in an arena with `room` bytes to spare.
-    pub(crate) fn with_room(tables: &Arc<Tables>, table: &MessageTable, room: usize, limit: usize) -> Message {
+    pub(crate) fn with_room(
+        tables: &Arc<Tables>,
+        table: &MessageTable,
+        room: usize,
+        limit: usize,
+    ) -> Message {
         let arena = ArenaPtr::new(tables.clone(), table.size as usize + room, limit);
         match RawMessage::new(table, arena) {
             Ok(raw) => Message { raw },
@@ -82,7 +87,10 @@ impl Message {
     ///
     /// # Errors
     /// Anything that is not a valid encoding of the type; missing required fields are not looked for.
-    pub fn decode(message_type: &MessageType, bytes: impl Into<Bytes>) -> Result<Message, DecodeError> {
+    pub fn decode(
+        message_type: &MessageType,
+        bytes: impl Into<Bytes>,
+    ) -> Result<Message, DecodeError> {
         Message::decode_with(message_type, bytes, &Limits::default())
     }
 
@@ -257,7 +265,11 @@ read! {
 /// Writing, as [`MessageMut`] does.
 impl Message {
     /// See [`MessageMut::set`].
-    pub fn set<'v>(&mut self, field: &Field, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
+    pub fn set<'v>(
+        &mut self,
+        field: &Field,
+        value: impl Into<Value<'v>>,
+    ) -> Result<(), ValueError> {
         self.as_mut().set(field, value)
     }
 
@@ -267,7 +279,11 @@ impl Message {
     }
 
     /// See [`MessageMut::set_by_name`].
-    pub fn set_by_name<'v>(&mut self, name: &str, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
+    pub fn set_by_name<'v>(
+        &mut self,
+        name: &str,
+        value: impl Into<Value<'v>>,
+    ) -> Result<(), ValueError> {
         self.as_mut().set_by_name(name, value)
     }
 

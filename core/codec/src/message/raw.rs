@@ -75,7 +75,9 @@ unsafe impl Sync for DefaultInstance {}
 impl Drop for DefaultInstance {
     fn drop(&mut self) {
         // SAFETY: made by `RawMessage::default_of` from a boxed slice of this length.
-        drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(self.0.as_ptr().cast::<u64>(), self.1)) });
+        drop(unsafe {
+            Box::from_raw(std::ptr::slice_from_raw_parts_mut(self.0.as_ptr().cast::<u64>(), self.1))
+        });
     }
 }
 
@@ -235,7 +237,9 @@ impl RawMessage {
     pub fn clear_all(self) {
         let size = self.table().size as usize;
         // SAFETY: the caller has exclusive use of the message; the header stays.
-        unsafe { self.0.as_ptr().cast::<u8>().add(HEADER_BYTES).write_bytes(0, size - HEADER_BYTES) };
+        unsafe {
+            self.0.as_ptr().cast::<u8>().add(HEADER_BYTES).write_bytes(0, size - HEADER_BYTES)
+        };
         self.drop_extra(true, true);
     }
 
@@ -258,7 +262,9 @@ impl RawMessage {
         let at = extensions.slots().partition_point(|x| x.number < number);
         let place = extensions.insert(arena, at, size_of::<ExtensionSlot>())?;
         // SAFETY: `insert` made room for one slot at `place`.
-        unsafe { place.0.cast::<ExtensionSlot>().write(ExtensionSlot { number, index, value: [0; 2] }) };
+        unsafe {
+            place.0.cast::<ExtensionSlot>().write(ExtensionSlot { number, index, value: [0; 2] })
+        };
         // SAFETY: the value stands behind the two words of the slot.
         Ok(Place(unsafe { place.0.add(8) }))
     }
@@ -274,7 +280,9 @@ impl RawMessage {
     #[inline(always)]
     pub fn is_set(self, field: &FieldEntry) -> bool {
         match field.shape {
-            Shape::Single if field.is(FieldEntry::IMPLICIT) => self.place(field).is_nonzero(field.slot),
+            Shape::Single if field.is(FieldEntry::IMPLICIT) => {
+                self.place(field).is_nonzero(field.slot)
+            }
             Shape::Single => self.bit(field),
             Shape::Oneof => self.case(field.presence) == field.number,
             Shape::List | Shape::Map => self.place(field).vec().len != 0,
@@ -439,7 +447,12 @@ impl RawVec {
     }
 
     /// Room for `more` further elements.
-    pub fn reserve(&mut self, arena: ArenaPtr, more: usize, stride: usize) -> Result<(), Exhausted> {
+    pub fn reserve(
+        &mut self,
+        arena: ArenaPtr,
+        more: usize,
+        stride: usize,
+    ) -> Result<(), Exhausted> {
         let need = self.len as usize + more;
         if need <= self.cap as usize {
             return Ok(());
@@ -483,7 +496,12 @@ impl RawVec {
     }
 
     /// One more element at `index`, uninitialised: the caller writes it at once.
-    pub fn insert(&mut self, arena: ArenaPtr, index: usize, stride: usize) -> Result<Place, Exhausted> {
+    pub fn insert(
+        &mut self,
+        arena: ArenaPtr,
+        index: usize,
+        stride: usize,
+    ) -> Result<Place, Exhausted> {
         debug_assert!(index <= self.len as usize);
         self.push(arena, stride)?;
         let place = self.element(index, stride);
@@ -519,5 +537,31 @@ impl RawVec {
         let (from, to) = (self.element(from, stride), self.element(to, stride));
         // SAFETY: two elements of one vector.
         unsafe { to.0.copy_from(from.0, stride) };
+    }
+}
+
+impl RawVec {
+    /// Appends `count` values; stops at the first error, keeping those before it. `T` has the size of the elements.
+    #[inline(always)]
+    pub fn fill<T: Copy, E: From<Exhausted>>(
+        &mut self,
+        arena: ArenaPtr,
+        count: usize,
+        mut next: impl FnMut() -> Result<T, E>,
+    ) -> Result<(), E> {
+        self.reserve(arena, count, size_of::<T>())?;
+        let start = self.len;
+        // SAFETY: room for `count` elements of this size was just made behind the last one.
+        let mut to = unsafe { self.ptr.cast::<T>().add(start as usize) };
+        for done in 0..count as u32 {
+            let value = next()?;
+            // SAFETY: as above; `done` is below `count`.
+            unsafe {
+                to.write(value);
+                to = to.add(1);
+            }
+            self.len = start + done + 1;
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::raw::{Place, RawMessage};
 use super::view::{ListRef, MapRef, MessageRef};
 use crate::error::ValueError;
-use crate::schema::table::{Default, FieldEntry, FieldInfo, Kind, NONE, Shape, Slot, Tables};
+use crate::schema::table::{FieldDefault, FieldEntry, FieldInfo, Kind, NONE, Shape, Slot, Tables};
 
 /// What a field holds. Integers and floats convert where no information is lost.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,15 +67,19 @@ pub(crate) enum Given<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(crate) fn default_of(tables: &'a Tables, entry: &FieldEntry, info: &'a FieldInfo) -> Value<'a> {
+    pub(crate) fn default_of(
+        tables: &'a Tables,
+        entry: &FieldEntry,
+        info: &'a FieldInfo,
+    ) -> Value<'a> {
         match (&info.default, entry.slot) {
-            (_, Slot::Message) => {
-                Value::Message(MessageRef::new(RawMessage::default_of(&tables.messages[entry.sub as usize])))
-            }
+            (_, Slot::Message) => Value::Message(MessageRef::new(RawMessage::default_of(
+                &tables.messages[entry.sub as usize],
+            ))),
             (_, _) if !matches!(entry.shape, Shape::Single | Shape::Oneof) => zero(entry),
-            (Default::Bits(bits), _) => scalar(entry.kind, *bits),
-            (Default::Text(text), _) => texts(entry.kind, text),
-            (Default::Zero, _) => zero(entry),
+            (FieldDefault::Bits(bits), _) => scalar(entry.kind, *bits),
+            (FieldDefault::Text(text), _) => texts(entry.kind, text),
+            (FieldDefault::Zero, _) => zero(entry),
         }
     }
 
@@ -111,7 +115,12 @@ impl<'a> Value<'a> {
     }
 
     /// The form `entry`'s slot takes, converted without loss or refused.
-    pub(crate) fn given(self, tables: &Tables, entry: &FieldEntry, info: &FieldInfo) -> Result<Given<'a>, ValueError> {
+    pub(crate) fn given(
+        self,
+        tables: &Tables,
+        entry: &FieldEntry,
+        info: &FieldInfo,
+    ) -> Result<Given<'a>, ValueError> {
         let wrong = || Err(self.mismatch(tables, entry, info));
         let integer = match self {
             Value::I32(v) | Value::Enum(v) => Some(i128::from(v)),
@@ -126,15 +135,26 @@ impl<'a> Value<'a> {
             _ => None,
         };
         let range = |value: String| {
-            Err(ValueError::OutOfRange { field: info.full_name.to_string(), expected: type_name(tables, entry), value })
+            Err(ValueError::OutOfRange {
+                field: info.full_name.to_string(),
+                expected: type_name(tables, entry),
+                value,
+            })
         };
         let bits = match (entry.kind, integer) {
-            (Kind::Int32 | Kind::SInt32 | Kind::SFixed32, Some(v)) => i32::try_from(v).map(|v| u64::from(v as u32)),
+            (Kind::Int32 | Kind::SInt32 | Kind::SFixed32, Some(v)) => {
+                i32::try_from(v).map(|v| u64::from(v as u32))
+            }
             (Kind::UInt32 | Kind::Fixed32, Some(v)) => u32::try_from(v).map(u64::from),
-            (Kind::Int64 | Kind::SInt64 | Kind::SFixed64, Some(v)) => i64::try_from(v).map(|v| v as u64),
+            (Kind::Int64 | Kind::SInt64 | Kind::SFixed64, Some(v)) => {
+                i64::try_from(v).map(|v| v as u64)
+            }
             (Kind::UInt64 | Kind::Fixed64, Some(v)) => u64::try_from(v),
             (Kind::Enum, Some(v)) => match i32::try_from(v) {
-                Ok(n) if entry.op == crate::schema::table::Op::ClosedEnum && tables.enums[entry.sub as usize].index_of(n).is_none() => {
+                Ok(n)
+                    if entry.op == crate::schema::table::Op::ClosedEnum
+                        && tables.enums[entry.sub as usize].index_of(n).is_none() =>
+                {
                     return range(v.to_string());
                 }
                 other => other.map(|v| u64::from(v as u32)),
@@ -143,7 +163,9 @@ impl<'a> Value<'a> {
                 let Value::Str(name) = self else { return wrong() };
                 let values = &tables.enums[entry.sub as usize];
                 match values.by_name.get(name) {
-                    Some(&i) => return Ok(Given::Bits(u64::from(values.values[i as usize].1 as u32))),
+                    Some(&i) => {
+                        return Ok(Given::Bits(u64::from(values.values[i as usize].1 as u32)));
+                    }
                     None => return range(format!("{name:?}")),
                 }
             }
@@ -160,7 +182,9 @@ impl<'a> Value<'a> {
             (Kind::Float, None) => {
                 let narrow = match self {
                     Value::F32(v) => v,
-                    Value::F64(v) if v.is_finite() && (v as f32).is_infinite() => return range(v.to_string()),
+                    Value::F64(v) if v.is_finite() && (v as f32).is_infinite() => {
+                        return range(v.to_string());
+                    }
                     Value::F64(v) => v as f32,
                     _ => return wrong(),
                 };
@@ -180,7 +204,8 @@ impl<'a> Value<'a> {
             (Kind::Message | Kind::Group, None) => {
                 let Value::Message(m) = self else { return wrong() };
                 let table = &tables.messages[entry.sub as usize];
-                let same = std::ptr::eq(m.raw.table_ptr(), table) || m.raw.table().info.full_name == table.info.full_name;
+                let same = std::ptr::eq(m.raw.table_ptr(), table)
+                    || m.raw.table().info.full_name == table.info.full_name;
                 return if same { Ok(Given::Message(m)) } else { wrong() };
             }
             _ => return wrong(),
@@ -193,7 +218,12 @@ impl<'a> Value<'a> {
     }
 
     #[cold]
-    pub(crate) fn mismatch(&self, tables: &Tables, entry: &FieldEntry, info: &FieldInfo) -> ValueError {
+    pub(crate) fn mismatch(
+        &self,
+        tables: &Tables,
+        entry: &FieldEntry,
+        info: &FieldInfo,
+    ) -> ValueError {
         let expected = match entry.shape {
             Shape::List => format!("a list of {}", type_name(tables, entry)),
             Shape::Map => "a map".into(),
@@ -226,7 +256,9 @@ impl<'a> Value<'a> {
 /// The field's type as a `.proto` file writes it.
 pub(crate) fn type_name(tables: &Tables, entry: &FieldEntry) -> String {
     match entry.kind {
-        Kind::Message | Kind::Group if entry.sub != NONE => tables.messages[entry.sub as usize].info.full_name.to_string(),
+        Kind::Message | Kind::Group if entry.sub != NONE => {
+            tables.messages[entry.sub as usize].info.full_name.to_string()
+        }
         Kind::Enum if entry.sub != NONE => tables.enums[entry.sub as usize].full_name.to_string(),
         kind => format!("{kind:?}").to_ascii_lowercase(),
     }

@@ -86,7 +86,10 @@ impl<'a> MessageRef<'a> {
 
     /// The field's entry and info with the message's lifetime, or an error if it is another type's.
     #[inline(always)]
-    pub(crate) fn check(self, field: &Field) -> Result<(&'a FieldEntry, &'a FieldInfo), ValueError> {
+    pub(crate) fn check(
+        self,
+        field: &Field,
+    ) -> Result<(&'a FieldEntry, &'a FieldInfo), ValueError> {
         if !std::ptr::eq(self.raw.table_ptr(), field.table.as_ptr()) {
             return Err(self.foreign(field));
         }
@@ -97,7 +100,10 @@ impl<'a> MessageRef<'a> {
     #[cold]
     #[inline(never)]
     fn foreign(self, field: &Field) -> ValueError {
-        ValueError::ForeignField { field: field.full_name().into(), message: self.full_name().into() }
+        ValueError::ForeignField {
+            field: field.full_name().into(),
+            message: self.full_name().into(),
+        }
     }
 
     /// Where the value lies, if the field is set.
@@ -114,7 +120,11 @@ impl<'a> MessageRef<'a> {
         let tables = self.raw.tables();
         match entry.shape {
             Shape::List => Value::List(ListRef { vec: place.vec(), entry, tables }),
-            Shape::Map => Value::Map(MapRef { vec: place.vec(), table: &tables.messages[entry.sub as usize], tables }),
+            Shape::Map => Value::Map(MapRef {
+                vec: place.vec(),
+                table: &tables.messages[entry.sub as usize],
+                tables,
+            }),
             _ => Value::read(place, entry, tables),
         }
     }
@@ -147,7 +157,11 @@ impl<'a> MessageRef<'a> {
         let tables = self.raw.tables();
         match entry.shape {
             Shape::List => Value::List(ListRef { vec: &EMPTY.0, entry, tables }),
-            Shape::Map => Value::Map(MapRef { vec: &EMPTY.0, table: &tables.messages[entry.sub as usize], tables }),
+            Shape::Map => Value::Map(MapRef {
+                vec: &EMPTY.0,
+                table: &tables.messages[entry.sub as usize],
+                tables,
+            }),
             _ => Value::default_of(tables, entry, info),
         }
     }
@@ -233,7 +247,10 @@ impl<'a> MessageRef<'a> {
     pub(crate) fn field_by_name(self, name: &str) -> Result<Field, ValueError> {
         let ty = self.message_type();
         let found = if name.starts_with('[') { ty.find_field(name) } else { ty.field(name) };
-        found.ok_or_else(|| ValueError::NoSuchField { message: self.full_name().into(), name: name.into() })
+        found.ok_or_else(|| ValueError::NoSuchField {
+            message: self.full_name().into(),
+            name: name.into(),
+        })
     }
 
     #[cold]
@@ -241,13 +258,20 @@ impl<'a> MessageRef<'a> {
     fn wrong(self, entry: &FieldEntry, info: &FieldInfo, got: &str) -> ValueError {
         let zero = Value::Bool(false).mismatch(self.raw.tables(), entry, info);
         match zero {
-            ValueError::WrongType { field, expected, .. } => ValueError::WrongType { field, expected, got: got.into() },
+            ValueError::WrongType { field, expected, .. } => {
+                ValueError::WrongType { field, expected, got: got.into() }
+            }
             other => other,
         }
     }
 
     #[inline(always)]
-    fn typed_bits(self, field: &Field, got: &str, fits: impl Fn(Kind) -> bool) -> Result<u64, ValueError> {
+    fn typed_bits(
+        self,
+        field: &Field,
+        got: &str,
+        fits: impl Fn(Kind) -> bool,
+    ) -> Result<u64, ValueError> {
         let (entry, info) = self.check(field)?;
         if !fits(entry.kind) || !matches!(entry.shape, Shape::Single | Shape::Oneof) {
             return Err(self.wrong(entry, info, got));
@@ -255,7 +279,7 @@ impl<'a> MessageRef<'a> {
         Ok(match self.place(entry) {
             Some(place) => place.bits(entry.slot),
             None => match info.default {
-                crate::schema::table::Default::Bits(bits) => bits,
+                crate::schema::table::FieldDefault::Bits(bits) => bits,
                 _ => 0,
             },
         })
@@ -273,19 +297,26 @@ impl<'a> MessageRef<'a> {
     /// An `int32`, `sint32` or `sfixed32` field's value or default.
     #[inline]
     pub fn i32(self, field: &Field) -> Result<i32, ValueError> {
-        self.typed_bits(field, "int32", |k| matches!(k, Kind::Int32 | Kind::SInt32 | Kind::SFixed32)).map(|v| v as i32)
+        self.typed_bits(field, "int32", |k| {
+            matches!(k, Kind::Int32 | Kind::SInt32 | Kind::SFixed32)
+        })
+        .map(|v| v as i32)
     }
 
     /// An `int64`, `sint64` or `sfixed64` field's value or default.
     #[inline]
     pub fn i64(self, field: &Field) -> Result<i64, ValueError> {
-        self.typed_bits(field, "int64", |k| matches!(k, Kind::Int64 | Kind::SInt64 | Kind::SFixed64)).map(|v| v as i64)
+        self.typed_bits(field, "int64", |k| {
+            matches!(k, Kind::Int64 | Kind::SInt64 | Kind::SFixed64)
+        })
+        .map(|v| v as i64)
     }
 
     /// A `uint32` or `fixed32` field's value or default.
     #[inline]
     pub fn u32(self, field: &Field) -> Result<u32, ValueError> {
-        self.typed_bits(field, "uint32", |k| matches!(k, Kind::UInt32 | Kind::Fixed32)).map(|v| v as u32)
+        self.typed_bits(field, "uint32", |k| matches!(k, Kind::UInt32 | Kind::Fixed32))
+            .map(|v| v as u32)
     }
 
     /// A `uint64` or `fixed64` field's value or default.
@@ -344,7 +375,7 @@ impl<'a> MessageRef<'a> {
         }
         Ok(match (self.place(entry), &info.default) {
             (Some(place), _) => place.text(),
-            (None, crate::schema::table::Default::Text(text)) => text,
+            (None, crate::schema::table::FieldDefault::Text(text)) => text,
             (None, _) => &[],
         })
     }
@@ -396,10 +427,6 @@ impl<'a> ListRef<'a> {
         ListRef { vec: &EMPTY.0, entry, tables }
     }
 
-    pub(crate) fn vec(self) -> &'a RawVec {
-        self.vec
-    }
-
     /// Number of elements.
     #[inline]
     pub fn len(self) -> usize {
@@ -419,12 +446,16 @@ impl<'a> ListRef<'a> {
     /// The element at `index`, `None` past the end.
     #[inline]
     pub fn get(self, index: usize) -> Option<Value<'a>> {
-        (index < self.len()).then(|| Value::read(self.vec.element(index, self.entry.slot.size()), self.entry, self.tables))
+        (index < self.len()).then(|| {
+            Value::read(self.vec.element(index, self.entry.slot.size()), self.entry, self.tables)
+        })
     }
 
     /// The elements in order.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Value<'a>> + DoubleEndedIterator + 'a {
-        (0..self.len()).map(move |i| Value::read(self.vec.element(i, self.entry.slot.size()), self.entry, self.tables))
+        (0..self.len()).map(move |i| {
+            Value::read(self.vec.element(i, self.entry.slot.size()), self.entry, self.tables)
+        })
     }
 
     slices! {
@@ -448,10 +479,6 @@ impl<'a> ListRef<'a> {
 impl<'a> MapRef<'a> {
     pub(crate) fn of(vec: &'a RawVec, table: &'a MessageTable, tables: &'a Tables) -> MapRef<'a> {
         MapRef { vec, table, tables }
-    }
-
-    pub(crate) fn vec(self) -> &'a RawVec {
-        self.vec
     }
 
     pub(crate) fn layout(self) -> (usize, usize) {
@@ -518,7 +545,8 @@ impl<'a> MapRef<'a> {
     }
 
     pub(crate) fn position(self, key: Value<'_>) -> Option<usize> {
-        let given = key.given(self.tables, &self.table.fields[0], &self.table.info.fields[0]).ok()?;
+        let given =
+            key.given(self.tables, &self.table.fields[0], &self.table.info.fields[0]).ok()?;
         super::map::position(self.vec, self.layout().1, self.table.fields[0].slot, given)
     }
 }

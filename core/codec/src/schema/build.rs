@@ -27,7 +27,6 @@ struct Pending<'a> {
     parent: u32,
     features: Features,
     is_map_entry: bool,
-    json_strict: bool,
 }
 
 struct Linker<'a> {
@@ -59,7 +58,8 @@ pub(crate) fn link(files: &[Source]) -> Result<Arc<Tables>, SchemaError> {
 
 /// Files so that each comes after those it imports.
 fn sorted(files: &[Source]) -> Result<Vec<Source>, SchemaError> {
-    let by_name: HashMap<&str, usize> = files.iter().enumerate().map(|(i, f)| (f.1.name.as_str(), i)).collect();
+    let by_name: HashMap<&str, usize> =
+        files.iter().enumerate().map(|(i, f)| (f.1.name.as_str(), i)).collect();
     let (mut state, mut order) = (vec![0u8; files.len()], Vec::with_capacity(files.len()));
     for start in 0..files.len() {
         // an explicit stack: a chain of imports may be as long as the set
@@ -72,7 +72,11 @@ fn sorted(files: &[Source]) -> Result<Vec<Source>, SchemaError> {
                 }
                 state[index] = 1;
             }
-            let imports = file.dependencies.iter().map(|d| (d, true)).chain(file.soft_dependencies.iter().map(|d| (d, false)));
+            let imports = file
+                .dependencies
+                .iter()
+                .map(|d| (d, true))
+                .chain(file.soft_dependencies.iter().map(|d| (d, false)));
             let Some((import, hard)) = imports.clone().nth(next) else {
                 state[index] = 2;
                 order.push(files[index].clone());
@@ -81,10 +85,15 @@ fn sorted(files: &[Source]) -> Result<Vec<Source>, SchemaError> {
             stack.push((index, next + 1));
             match by_name.get(import.as_str()) {
                 Some(&to) if state[to] == 0 => stack.push((to, 0)),
-                Some(&to) if state[to] == 1 => return Err(SchemaError::ImportCycle { file: file.name.clone() }),
+                Some(&to) if state[to] == 1 => {
+                    return Err(SchemaError::ImportCycle { file: file.name.clone() });
+                }
                 Some(_) => {}
                 None if hard => {
-                    return Err(SchemaError::MissingImport { file: file.name.clone(), import: import.clone() });
+                    return Err(SchemaError::MissingImport {
+                        file: file.name.clone(),
+                        import: import.clone(),
+                    });
                 }
                 None => {}
             }
@@ -94,12 +103,23 @@ fn sorted(files: &[Source]) -> Result<Vec<Source>, SchemaError> {
 }
 
 impl<'a> Linker<'a> {
-    fn invalid<T>(&self, file: u32, symbol: &str, reason: impl Into<String>) -> Result<T, SchemaError> {
+    fn invalid<T>(
+        &self,
+        file: u32,
+        symbol: &str,
+        reason: impl Into<String>,
+    ) -> Result<T, SchemaError> {
         let file = self.files.get(file as usize).map(|f| f.1.name.clone()).unwrap_or_default();
         Err(SchemaError::Invalid { file, symbol: symbol.into(), reason: reason.into() })
     }
 
-    fn declare(&mut self, file: u32, scope: &str, name: &str, symbol: Symbol) -> Result<String, SchemaError> {
+    fn declare(
+        &mut self,
+        file: u32,
+        scope: &str,
+        name: &str,
+        symbol: Symbol,
+    ) -> Result<String, SchemaError> {
         let full = join(scope, name);
         if !is_identifier(name) {
             return self.invalid(file, &full, format!("{name:?} is not an identifier"));
@@ -119,16 +139,25 @@ impl<'a> Linker<'a> {
         for part in file.package.split('.').filter(|_| !file.package.is_empty()) {
             prefix = join(&prefix, part);
             match self.symbols.get(prefix.as_str()) {
-                None if !is_identifier(part) => return self.invalid(index, &prefix, "the package name is not valid"),
+                None if !is_identifier(part) => {
+                    return self.invalid(index, &prefix, "the package name is not valid");
+                }
                 None => {
                     self.symbols.insert(prefix.as_str().into(), Symbol::Package);
                     self.owner.insert(prefix.as_str().into(), index);
                 }
                 Some(Symbol::Package) => {}
-                Some(_) => return self.invalid(index, &prefix, "this name is already taken by something else"),
+                Some(_) => {
+                    return self.invalid(
+                        index,
+                        &prefix,
+                        "this name is already taken by something else",
+                    );
+                }
             }
         }
-        let features = Features::of(file.syntax.unwrap_or(Syntax::Proto2)).with_options(&file.options, 50);
+        let features =
+            Features::of(file.syntax.unwrap_or(Syntax::Proto2)).with_options(&file.options, 50);
         for m in &file.messages {
             self.declare_message(index, &file.package, NONE, m, features)?;
         }
@@ -141,7 +170,13 @@ impl<'a> Linker<'a> {
         Ok(())
     }
 
-    fn declare_extension(&mut self, file: u32, scope: &str, x: &'a FieldProto, features: Features) -> Result<(), SchemaError> {
+    fn declare_extension(
+        &mut self,
+        file: u32,
+        scope: &str,
+        x: &'a FieldProto,
+        features: Features,
+    ) -> Result<(), SchemaError> {
         let index = self.extensions.len() as u32;
         self.declare(file, scope, &x.name, Symbol::Extension(index))?;
         self.extensions.push((x, scope.to_owned(), file, features));
@@ -166,7 +201,6 @@ impl<'a> Linker<'a> {
             parent,
             features,
             is_map_entry: option_varint(&m.options, 7) == Some(1),
-            json_strict: features.json,
         });
         for (i, f) in m.fields.iter().enumerate() {
             self.declare(file, &full_name, &f.name, Symbol::Field(index, i as u32))?;
@@ -186,7 +220,14 @@ impl<'a> Linker<'a> {
         Ok(())
     }
 
-    fn declare_enum(&mut self, file: u32, scope: &str, parent: u32, e: &EnumProto, outer: Features) -> Result<(), SchemaError> {
+    fn declare_enum(
+        &mut self,
+        file: u32,
+        scope: &str,
+        parent: u32,
+        e: &EnumProto,
+        outer: Features,
+    ) -> Result<(), SchemaError> {
         let index = self.enums.len() as u32;
         let full_name = self.declare(file, scope, &e.name, Symbol::Enum(index))?;
         let features = outer.with_options(&e.options, 7);
@@ -243,7 +284,10 @@ impl<'a> Linker<'a> {
         for (i, x) in extensions.iter().enumerate() {
             if let Some(other) = extension_index.insert((x.info.owner, x.entry.number), i as u32) {
                 let other: &ExtensionTable = &extensions[other as usize];
-                let reason = format!("number {} is already taken by {}", x.entry.number, other.info.full_name);
+                let reason = format!(
+                    "number {} is already taken by {}",
+                    x.entry.number, other.info.full_name
+                );
                 return self.invalid(x.info.file, &x.info.full_name, reason);
             }
         }
@@ -255,18 +299,33 @@ impl<'a> Linker<'a> {
                 name: f.name.as_str().into(),
                 package: f.package.as_str().into(),
                 syntax: f.syntax.unwrap_or(Syntax::Proto2),
-                imports: f.dependencies.iter().chain(&f.soft_dependencies).map(|d| d.as_str().into()).collect(),
+                imports: f
+                    .dependencies
+                    .iter()
+                    .chain(&f.soft_dependencies)
+                    .map(|d| d.as_str().into())
+                    .collect(),
                 options: f.options.clone(),
                 bytes: bytes.clone(),
             })
             .collect();
-        let file_index = files.iter().enumerate().map(|(i, f)| (f.name.clone(), i as u32)).collect();
+        let file_index =
+            files.iter().enumerate().map(|(i, f)| (f.name.clone(), i as u32)).collect();
         let (enums, symbols) = (self.enums, self.symbols);
         Ok(Arc::new_cyclic(|weak| {
             for m in &mut messages {
                 m.tables = weak.clone();
             }
-            Tables { files, file_index, messages, enums, services, extensions, extension_index, symbols }
+            Tables {
+                files,
+                file_index,
+                messages,
+                enums,
+                services,
+                extensions,
+                extension_index,
+                symbols,
+            }
         }))
     }
 
@@ -281,7 +340,11 @@ impl<'a> Linker<'a> {
         let top = if message_set { i32::MAX as u32 } else { MAX_FIELD_NUMBER };
         for &(start, end) in &proto.extension_ranges {
             if start < 1 || end <= start || end as u32 - 1 > top {
-                return self.invalid(file, name, format!("extension range {start} to {end} is not valid"));
+                return self.invalid(
+                    file,
+                    name,
+                    format!("extension range {start} to {end} is not valid"),
+                );
             }
             extension_ranges.push((start as u32, end as u32));
         }
@@ -293,7 +356,11 @@ impl<'a> Linker<'a> {
             let (mut features, mut oneof) = (p.features, NONE16);
             if let Some(i) = f.oneof {
                 let Some(group) = usize::try_from(i).ok().and_then(|i| proto.oneofs.get(i)) else {
-                    return self.invalid(file, &join(name, &f.name), format!("there is no oneof number {i}"));
+                    return self.invalid(
+                        file,
+                        &join(name, &f.name),
+                        format!("there is no oneof number {i}"),
+                    );
                 };
                 features = features.with_options(&group.1, 1);
                 oneof_members[i as usize] += 1;
@@ -304,7 +371,11 @@ impl<'a> Linker<'a> {
         }
         for (i, (oneof, _)) in proto.oneofs.iter().enumerate() {
             if oneof_members[i] == 0 || (synthetic[i] && oneof_members[i] != 1) {
-                return self.invalid(file, &join(name, oneof), "a oneof needs members (a synthetic one, exactly one)");
+                return self.invalid(
+                    file,
+                    &join(name, oneof),
+                    "a oneof needs members (a synthetic one, exactly one)",
+                );
             }
         }
         let mut order: Vec<u16> = (0..declared.len() as u16).collect();
@@ -316,14 +387,19 @@ impl<'a> Linker<'a> {
         declared.sort_by_key(|f| f.0.number);
         for pair in declared.windows(2) {
             if pair[0].0.number == pair[1].0.number {
-                let reason = format!("number {} is already taken by {}", pair[0].0.number, pair[0].1.name);
+                let reason =
+                    format!("number {} is already taken by {}", pair[0].0.number, pair[0].1.name);
                 return self.invalid(file, &pair[1].1.full_name, reason);
             }
         }
         for (entry, info) in &declared {
             let n = entry.number;
             if extension_ranges.iter().any(|&(start, end)| (start..end).contains(&n)) {
-                return self.invalid(file, &info.full_name, format!("number {n} is in an extension range"));
+                return self.invalid(
+                    file,
+                    &info.full_name,
+                    format!("number {n} is in an extension range"),
+                );
             }
         }
         let (mut fields, mut infos): (Vec<_>, Vec<_>) = declared.into_iter().unzip();
@@ -350,7 +426,13 @@ impl<'a> Linker<'a> {
             name: name.as_str().into(),
             options: options.clone(),
             case: placed.cases[i],
-            members: if synthetic[i] { (0..fields.len() as u16).filter(|&f| proto_oneof(proto, order[f as usize]) == Some(i)).collect() } else { groups[i].clone().into() },
+            members: if synthetic[i] {
+                (0..fields.len() as u16)
+                    .filter(|&f| proto_oneof(proto, order[f as usize]) == Some(i))
+                    .collect()
+            } else {
+                groups[i].clone().into()
+            },
             synthetic: synthetic[i],
         });
         let oneofs: Box<[OneofInfo]> = oneofs.collect();
@@ -369,7 +451,9 @@ impl<'a> Linker<'a> {
             size: placed.size,
             by_tag: layout::by_tag(&fields),
             by_number: layout::by_number(&fields),
-            required: (0..fields.len() as u16).filter(|&i| fields[i as usize].is(FieldEntry::REQUIRED)).collect(),
+            required: (0..fields.len() as u16)
+                .filter(|&i| fields[i as usize].is(FieldEntry::REQUIRED))
+                .collect(),
             needs_check: false,
             extendable: !extension_ranges.is_empty(),
             message_set,
@@ -378,7 +462,11 @@ impl<'a> Linker<'a> {
                 full_name: name.into(),
                 file,
                 parent: p.parent,
-                by_name: infos.iter().enumerate().map(|(i, f)| (f.name.clone(), i as u16)).collect(),
+                by_name: infos
+                    .iter()
+                    .enumerate()
+                    .map(|(i, f)| (f.name.clone(), i as u16))
+                    .collect(),
                 by_json_name,
                 fields: infos.into(),
                 oneofs,
@@ -424,11 +512,14 @@ impl<'a> Linker<'a> {
             (None, Some(Symbol::Message(i))) if f.type_number == 0 => (Kind::Message, i),
             (None, Some(Symbol::Enum(i))) if f.type_number == 0 => (Kind::Enum, i),
             (Some(k), None) if !matches!(k, Kind::Message | Kind::Group | Kind::Enum) => (k, NONE),
-            _ => return bad(format!("its type ({} {:?}) is not valid", f.type_number, f.type_name)),
+            _ => {
+                return bad(format!("its type ({} {:?}) is not valid", f.type_number, f.type_name));
+            }
         };
         let repeated = f.label == 3;
         let in_map_entry = owner.is_some_and(|i| self.pending[i as usize].is_map_entry);
-        let is_map = kind == Kind::Message && self.pending.get(sub as usize).is_some_and(|m| m.is_map_entry);
+        let is_map =
+            kind == Kind::Message && self.pending.get(sub as usize).is_some_and(|m| m.is_map_entry);
         if kind == Kind::Message && features.delimited && !is_map && !in_map_entry {
             kind = Kind::Group;
         }
@@ -443,18 +534,25 @@ impl<'a> Linker<'a> {
                 _ => return bad(format!("extends {:?}, which is not a known message", f.extendee)),
             },
         };
-        let extended_set = extension && option_varint(&self.pending[owner as usize].proto.options, 1) == Some(1);
+        let extended_set =
+            extension && option_varint(&self.pending[owner as usize].proto.options, 1) == Some(1);
         let top = if extended_set { i32::MAX } else { MAX_FIELD_NUMBER as i32 };
         if f.number < 1 || f.number > top || (19_000..20_000).contains(&f.number) {
             return bad(format!("field number {} is not allowed", f.number));
         }
         let message_like = matches!(kind, Kind::Message | Kind::Group);
-        let required = f.label == 2 || (features.presence == Presence::Required && !repeated && oneof == NONE16);
+        let required = f.label == 2
+            || (features.presence == Presence::Required && !repeated && oneof == NONE16);
         if required && (extension || oneof != NONE16) {
             return bad("an extension or oneof member cannot be required".into());
         }
         let implicit = features.presence == Presence::Implicit
-            && !(repeated || required || extension || message_like || f.proto3_optional || oneof != NONE16);
+            && !(repeated
+                || required
+                || extension
+                || message_like
+                || f.proto3_optional
+                || oneof != NONE16);
         if repeated && oneof != NONE16 {
             return bad("a oneof member cannot be repeated".into());
         }
@@ -464,8 +562,10 @@ impl<'a> Linker<'a> {
         let number = f.number as u32;
         let wire = layout::wire_type_of(kind);
         // MessageSet numbers above 2^29 never stand in a tag of their own
-        let tag = if number > MAX_FIELD_NUMBER { 0 } else { number << 3 | if packed { 2 } else { wire } };
-        let alt_tag = if packable && tag != 0 { number << 3 | if packed { wire } else { 2 } } else { 0 };
+        let tag =
+            if number > MAX_FIELD_NUMBER { 0 } else { number << 3 | if packed { 2 } else { wire } };
+        let alt_tag =
+            if packable && tag != 0 { number << 3 | if packed { wire } else { 2 } } else { 0 };
         let mut flags = 0;
         for (flag, on) in [
             (FieldEntry::IMPLICIT, implicit),
@@ -478,13 +578,22 @@ impl<'a> Linker<'a> {
         }
         let default = match &f.default {
             None if kind == Kind::Enum => match self.enums[sub as usize].values.first() {
-                Some(&(_, n, _)) if n != 0 => Default::Bits(n as u32 as u64),
-                _ => Default::Zero,
+                Some(&(_, n, _)) if n != 0 => FieldDefault::Bits(n as u32 as u64),
+                _ => FieldDefault::Zero,
             },
-            None => Default::Zero,
-            Some(text) => match super::default::parse(kind, text, self.enums.get(sub as usize).filter(|_| kind == Kind::Enum)) {
+            None => FieldDefault::Zero,
+            Some(text) => match super::default::parse(
+                kind,
+                text,
+                self.enums.get(sub as usize).filter(|_| kind == Kind::Enum),
+            ) {
                 Some(value) => value,
-                None => return bad(format!("default value {:?} does not fit", String::from_utf8_lossy(text))),
+                None => {
+                    return bad(format!(
+                        "default value {:?} does not fit",
+                        String::from_utf8_lossy(text)
+                    ));
+                }
             },
         };
         let entry = FieldEntry {
@@ -519,7 +628,6 @@ impl<'a> Linker<'a> {
             file,
             options: f.options.clone(),
             wire_tag: layout::tag_bytes(tag),
-            json_strict: self.pending[owner as usize].json_strict,
         };
         Ok((entry, info))
     }
@@ -533,10 +641,21 @@ impl<'a> Linker<'a> {
                 [key, value] => {
                     let key_kind = !matches!(
                         key.kind,
-                        Kind::Double | Kind::Float | Kind::Bytes | Kind::Message | Kind::Group | Kind::Enum
+                        Kind::Double
+                            | Kind::Float
+                            | Kind::Bytes
+                            | Kind::Message
+                            | Kind::Group
+                            | Kind::Enum
                     );
-                    let single = |f: &FieldEntry| f.shape == Shape::Single && !f.is(FieldEntry::REQUIRED);
-                    key.number == 1 && value.number == 2 && key_kind && single(key) && single(value) && value.kind != Kind::Group
+                    let single =
+                        |f: &FieldEntry| f.shape == Shape::Single && !f.is(FieldEntry::REQUIRED);
+                    key.number == 1
+                        && value.number == 2
+                        && key_kind
+                        && single(key)
+                        && single(value)
+                        && value.kind != Kind::Group
                 }
                 _ => false,
             };
@@ -547,13 +666,17 @@ impl<'a> Linker<'a> {
         Ok(())
     }
 
-    fn link_extensions(&self, messages: &[MessageTable]) -> Result<Vec<ExtensionTable>, SchemaError> {
+    fn link_extensions(
+        &self,
+        messages: &[MessageTable],
+    ) -> Result<Vec<ExtensionTable>, SchemaError> {
         let mut tables = Vec::with_capacity(self.extensions.len());
         for (i, (x, scope, file, features)) in self.extensions.iter().enumerate() {
             let (mut entry, mut info) = self.field(x, scope, *file, *features, NONE16, None)?;
             let ranges = &messages[info.owner as usize].info.extension_ranges;
             if !ranges.iter().any(|&(start, end)| (start..end).contains(&entry.number)) {
-                let reason = format!("{} has no extension range for number {}", x.extendee, entry.number);
+                let reason =
+                    format!("{} has no extension range for number {}", x.extendee, entry.number);
                 return self.invalid(*file, &info.full_name, reason);
             }
             info.extension = i as u32;
@@ -569,15 +692,27 @@ impl<'a> Linker<'a> {
             let file_index = file_index as u32;
             for s in &file.services {
                 let index = services.len() as u32;
-                let full_name = self.declare(file_index, &file.package, &s.name, Symbol::Service(index))?;
+                let full_name =
+                    self.declare(file_index, &file.package, &s.name, Symbol::Service(index))?;
                 let mut methods = Vec::with_capacity(s.methods.len());
                 for (i, m) in s.methods.iter().enumerate() {
-                    let name = self.declare(file_index, &full_name, &m.name, Symbol::Method(index, i as u32))?;
+                    let name = self.declare(
+                        file_index,
+                        &full_name,
+                        &m.name,
+                        Symbol::Method(index, i as u32),
+                    )?;
                     let mut types = [0; 2];
                     for (to, type_name) in types.iter_mut().zip([&m.input, &m.output]) {
                         *to = match self.resolve(&full_name, type_name) {
                             Some(Symbol::Message(i)) => i,
-                            _ => return self.invalid(file_index, &name, format!("{type_name:?} is not a known message")),
+                            _ => {
+                                return self.invalid(
+                                    file_index,
+                                    &name,
+                                    format!("{type_name:?} is not a known message"),
+                                );
+                            }
                         };
                     }
                     methods.push(MethodTable {
@@ -592,7 +727,12 @@ impl<'a> Linker<'a> {
                     });
                 }
                 let methods = methods.into();
-                services.push(ServiceTable { full_name: full_name.into(), file: file_index, options: s.options.clone(), methods });
+                services.push(ServiceTable {
+                    full_name: full_name.into(),
+                    file: file_index,
+                    options: s.options.clone(),
+                    methods,
+                });
             }
         }
         Ok(services)
@@ -608,7 +748,8 @@ fn mark_required(messages: &mut [MessageTable]) {
     let mut users: Vec<Vec<u32>> = vec![Vec::new(); messages.len()];
     let mut work = Vec::new();
     for (i, m) in messages.iter().enumerate() {
-        let targets: HashSet<u32> = m.fields.iter().filter(|f| f.slot == Slot::Message).map(|f| f.sub).collect();
+        let targets: HashSet<u32> =
+            m.fields.iter().filter(|f| f.slot == Slot::Message).map(|f| f.sub).collect();
         for sub in targets {
             users[sub as usize].push(i as u32);
         }
@@ -631,7 +772,8 @@ pub(crate) fn join(scope: &str, name: &str) -> String {
 
 fn is_identifier(name: &str) -> bool {
     let mut chars = name.bytes();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_') && chars.all(|c| c.is_ascii_alphanumeric() || c == b'_')
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
 /// lowerCamelCase as protoc makes it: underscores go, the letter behind one is raised.

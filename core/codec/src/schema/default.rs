@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 
-use super::table::{Default, EnumTable, Kind};
+use super::table::{EnumTable, FieldDefault, Kind};
 
 /// The value of `text` for a field of `kind`; `None` if it does not fit.
-pub(crate) fn parse(kind: Kind, text: &Bytes, values: Option<&EnumTable>) -> Option<Default> {
+pub(crate) fn parse(kind: Kind, text: &Bytes, values: Option<&EnumTable>) -> Option<FieldDefault> {
     if kind == Kind::Bytes {
-        return unescape(text).map(|b| Default::Text(b.into()));
+        return unescape(text).map(|b| FieldDefault::Text(b.into()));
     }
     let s = std::str::from_utf8(text).ok()?;
     let bits = match kind {
-        Kind::String => return Some(Default::Text(text.clone())),
+        Kind::String => return Some(FieldDefault::Text(text.clone())),
         Kind::Bool => u64::from(s.parse::<bool>().ok()?),
         Kind::Double => float(s)?.to_bits(),
         Kind::Float => (float(s)? as f32).to_bits().into(),
@@ -25,7 +25,7 @@ pub(crate) fn parse(kind: Kind, text: &Bytes, values: Option<&EnumTable>) -> Opt
         }
         Kind::Message | Kind::Group | Kind::Bytes => return None,
     };
-    Some(if bits == 0 { Default::Zero } else { Default::Bits(bits) })
+    Some(if bits == 0 { FieldDefault::Zero } else { FieldDefault::Bits(bits) })
 }
 
 fn float(s: &str) -> Option<f64> {
@@ -70,7 +70,9 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
             }
         };
         let (mut value, mut digits) = (0u32, 0);
-        while let (Some(d), true) = (rest.first().and_then(|&c| (c as char).to_digit(base)), digits < most) {
+        while let (Some(d), true) =
+            (rest.first().and_then(|&c| (c as char).to_digit(base)), digits < most)
+        {
             value = value * base + d;
             digits += 1;
             rest = rest.get(1..)?;

@@ -133,7 +133,9 @@ pub(crate) fn parse_file(bytes: &Bytes) -> Result<FileProto, SchemaError> {
         ("proto3", 0) | ("", 999) => Some(Syntax::Proto3),
         ("editions" | "", 1000 | 1001 | 9999) => Some(Syntax::Edition(edition)),
         (other, edition) => {
-            let reason = format!("neither proto2, proto3 nor edition 2023 or 2024 (syntax {other:?}, edition {edition})");
+            let reason = format!(
+                "neither proto2, proto3 nor edition 2023 or 2024 (syntax {other:?}, edition {edition})"
+            );
             return Err(SchemaError::Malformed { file: name, reason });
         }
     };
@@ -266,7 +268,10 @@ fn service(all: &Bytes, buf: &[u8]) -> Result<ServiceProto, Fail> {
     Ok(s)
 }
 
-fn walk<'a>(buf: &'a [u8], mut each: impl FnMut(u32, RawValue<'a>) -> Result<(), Fail>) -> Result<(), Fail> {
+fn walk<'a>(
+    buf: &'a [u8],
+    mut each: impl FnMut(u32, RawValue<'a>) -> Result<(), Fail>,
+) -> Result<(), Fail> {
     let mut reader = Reader::new(buf);
     while let Some((number, value)) = reader.next_field(MAX_GROUPS).map_err(|e| e.to_string())? {
         each(number, value)?;

@@ -25,7 +25,6 @@ pub(crate) struct Features {
     pub packed: bool,
     pub check_utf8: bool,
     pub delimited: bool,
-    pub json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +43,11 @@ impl Features {
             packed: true,
             check_utf8: true,
             delimited: false,
-            json: true,
         };
         match syntax {
-            Syntax::Proto2 => Features { open_enum: false, packed: false, check_utf8: false, json: false, ..modern },
+            Syntax::Proto2 => {
+                Features { open_enum: false, packed: false, check_utf8: false, ..modern }
+            }
             Syntax::Proto3 => Features { presence: Presence::Implicit, ..modern },
             Syntax::Edition(_) => modern,
         }
@@ -66,7 +66,6 @@ impl Features {
                 (3, 1 | 2) => self.packed = value == 1,
                 (4, 2 | 3) => self.check_utf8 = value == 2,
                 (5, 1 | 2) => self.delimited = value == 2,
-                (6, 1 | 2) => self.json = value == 1,
                 _ => {}
             }
         }

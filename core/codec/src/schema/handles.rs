@@ -153,7 +153,8 @@ impl MessageType {
     pub fn find_field(&self, name: &str) -> Option<Field> {
         if let Some(name) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
             let Some(&Symbol::Extension(i)) = self.tables.symbols.get(name) else { return None };
-            return Some(Field::extension(&self.tables, i)).filter(|f| f.info.owner == self.table.index);
+            return Some(Field::extension(&self.tables, i))
+                .filter(|f| f.info.owner == self.table.index);
         }
         self.field_by_json_name(name).or_else(|| self.field(name))
     }
@@ -165,7 +166,12 @@ impl MessageType {
 
     /// The oneof with this name.
     pub fn oneof(&self, name: &str) -> Option<OneofType> {
-        self.table.info.oneofs.iter().find(|o| !o.synthetic && &*o.name == name).map(|o| self.oneof_of(o))
+        self.table
+            .info
+            .oneofs
+            .iter()
+            .find(|o| !o.synthetic && &*o.name == name)
+            .map(|o| self.oneof_of(o))
     }
 
     fn oneof_of(&self, info: &OneofInfo) -> OneofType {
@@ -184,7 +190,8 @@ impl MessageType {
 
     /// The message type this one is declared in.
     pub fn parent(&self) -> Option<MessageType> {
-        (self.table.info.parent != NONE).then(|| MessageType::new(&self.tables, self.table.info.parent))
+        (self.table.info.parent != NONE)
+            .then(|| MessageType::new(&self.tables, self.table.info.parent))
     }
 
     /// Number ranges open to extensions: first, and one past the last.
@@ -242,7 +249,11 @@ impl Field {
         }
     }
 
-    pub(crate) fn extension_of(tables: &Arc<Tables>, table: &MessageTable, number: u32) -> Option<Field> {
+    pub(crate) fn extension_of(
+        tables: &Arc<Tables>,
+        table: &MessageTable,
+        number: u32,
+    ) -> Option<Field> {
         tables.extension_index.get(&(table.index, number)).map(|&i| Field::extension(tables, i))
     }
 
@@ -293,7 +304,8 @@ impl Field {
 
     /// Whether unset and zero are told apart: `optional`, `required`, oneof members, messages, editions by default.
     pub fn has_presence(&self) -> bool {
-        matches!(self.entry.shape, Shape::Single | Shape::Oneof) && !self.entry.is(FieldEntry::IMPLICIT)
+        matches!(self.entry.shape, Shape::Single | Shape::Oneof)
+            && !self.entry.is(FieldEntry::IMPLICIT)
     }
 
     /// Whether this is an extension.
@@ -314,7 +326,11 @@ impl Field {
     /// The oneof this field is a member of.
     pub fn oneof(&self) -> Option<OneofType> {
         let info = self.table.info.oneofs.get(self.info.oneof as usize)?;
-        Some(OneofType { tables: self.tables.clone(), table: self.table, info: pin(&self.tables, info) })
+        Some(OneofType {
+            tables: self.tables.clone(),
+            table: self.table,
+            info: pin(&self.tables, info),
+        })
     }
 
     /// Type of the values, if they are messages; for a map, the entry type.
@@ -338,7 +354,8 @@ impl Field {
     }
 
     fn map_half(&self, half: usize) -> Option<Field> {
-        self.is_map().then(|| Field::of(&self.tables, &self.tables.messages[self.entry.sub as usize], half))
+        self.is_map()
+            .then(|| Field::of(&self.tables, &self.tables.messages[self.entry.sub as usize], half))
     }
 
     /// What reading the field gives while it is unset; for lists and maps, zero of the element's type.

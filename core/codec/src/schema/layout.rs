@@ -43,7 +43,12 @@ pub(crate) fn place(fields: &mut [FieldEntry], oneofs: &[Group]) -> Layout {
         }
         if width == 8 {
             for (members, case) in oneofs.iter().zip(&cases).filter(|(m, _)| !m.is_empty()) {
-                let size = members.iter().map(|&i| fields[i as usize].slot.size()).max().unwrap_or(8).max(8);
+                let size = members
+                    .iter()
+                    .map(|&i| fields[i as usize].slot.size())
+                    .max()
+                    .unwrap_or(8)
+                    .max(8);
                 for &i in members {
                     fields[i as usize].offset = at;
                     fields[i as usize].presence = *case;
@@ -77,7 +82,11 @@ pub(crate) fn map_layout(key: Slot, value: Slot) -> MapLayout {
 /// One-byte tags to field index; covers both tags of packable fields.
 pub(crate) fn by_tag(fields: &[FieldEntry]) -> Box<[u16]> {
     let tags = || fields.iter().enumerate().flat_map(|(i, f)| [(f.tag, i), (f.alt_tag, i)]);
-    let len = tags().filter(|(t, _)| (8..128).contains(t)).map(|(t, _)| t as usize + 1).max().unwrap_or(0);
+    let len = tags()
+        .filter(|(t, _)| (8..128).contains(t))
+        .map(|(t, _)| t as usize + 1)
+        .max()
+        .unwrap_or(0);
     let mut lut = vec![NONE16; len];
     for (tag, i) in tags().filter(|(t, _)| (8..128).contains(t)) {
         lut[tag as usize] = i as u16;
@@ -87,7 +96,11 @@ pub(crate) fn by_tag(fields: &[FieldEntry]) -> Box<[u16]> {
 
 /// Field number to field index, as long as at least a quarter of the places is used.
 pub(crate) fn by_number(fields: &[FieldEntry]) -> Box<[u16]> {
-    let dense = fields.iter().enumerate().filter(|(i, f)| f.number as usize <= 4 * (i + 1) + 16).map(|(_, f)| f.number);
+    let dense = fields
+        .iter()
+        .enumerate()
+        .filter(|(i, f)| f.number as usize <= 4 * (i + 1) + 16)
+        .map(|(_, f)| f.number);
     let len = dense.last().map_or(0, |n| n as usize + 1);
     let mut table = vec![NONE16; len];
     for (i, f) in fields.iter().enumerate() {
@@ -102,10 +115,19 @@ pub(crate) fn by_number(fields: &[FieldEntry]) -> Box<[u16]> {
 pub(crate) fn slot_of(kind: Kind) -> Slot {
     match kind {
         Kind::Bool => Slot::Bool,
-        Kind::Float | Kind::Int32 | Kind::Fixed32 | Kind::UInt32 | Kind::Enum | Kind::SFixed32 | Kind::SInt32 => {
-            Slot::Word32
-        }
-        Kind::Double | Kind::Int64 | Kind::UInt64 | Kind::Fixed64 | Kind::SFixed64 | Kind::SInt64 => Slot::Word64,
+        Kind::Float
+        | Kind::Int32
+        | Kind::Fixed32
+        | Kind::UInt32
+        | Kind::Enum
+        | Kind::SFixed32
+        | Kind::SInt32 => Slot::Word32,
+        Kind::Double
+        | Kind::Int64
+        | Kind::UInt64
+        | Kind::Fixed64
+        | Kind::SFixed64
+        | Kind::SInt64 => Slot::Word64,
         Kind::String | Kind::Bytes => Slot::Text,
         Kind::Message | Kind::Group => Slot::Message,
     }

@@ -10,7 +10,7 @@ mod layout;
 mod pinned;
 pub(crate) mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(feature = "protox")]
 mod text;
 mod well_known;
@@ -180,7 +180,9 @@ impl Schema {
         let t = &self.0;
         let file = match *t.symbols.get(full_name)? {
             Symbol::Package => return None,
-            Symbol::Message(i) | Symbol::Field(i, _) | Symbol::Oneof(i) => t.messages[i as usize].info.file,
+            Symbol::Message(i) | Symbol::Field(i, _) | Symbol::Oneof(i) => {
+                t.messages[i as usize].info.file
+            }
             Symbol::Enum(i) | Symbol::Value(i) => t.enums[i as usize].file,
             Symbol::Service(i) | Symbol::Method(i, _) => t.services[i as usize].file,
             Symbol::Extension(i) => t.extensions[i as usize].info.file,
@@ -198,7 +200,8 @@ impl Schema {
     /// The numbers of all known extensions of a type, ascending; `None` if there is no such type.
     pub fn extension_numbers(&self, extended: &str) -> Option<Vec<u32>> {
         let Some(&Symbol::Message(i)) = self.0.symbols.get(extended) else { return None };
-        let mut numbers: Vec<u32> = self.0.extension_index.keys().filter(|k| k.0 == i).map(|k| k.1).collect();
+        let mut numbers: Vec<u32> =
+            self.0.extension_index.keys().filter(|k| k.0 == i).map(|k| k.1).collect();
         numbers.sort_unstable();
         Some(numbers)
     }

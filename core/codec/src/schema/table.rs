@@ -42,6 +42,18 @@ pub enum Kind {
     SInt64 = 18,
 }
 
+impl Kind {
+    /// The kind with this number of `FieldDescriptorProto.Type`.
+    pub(crate) fn from_number(number: i32) -> Option<Kind> {
+        use Kind::*;
+        const ALL: [Kind; 18] = [
+            Double, Float, Int64, UInt64, Int32, Fixed64, Fixed32, Bool, String, Group, Message,
+            Bytes, UInt32, Enum, SFixed32, SFixed64, SInt32, SInt64,
+        ];
+        ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+    }
+}
+
 /// How one value is stored, whatever its kind is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -194,7 +206,7 @@ pub(crate) struct FieldInfo {
     pub name: Box<str>,
     pub json_name: Box<str>,
     pub full_name: Box<str>,
-    pub default: Default,
+    pub default: FieldDefault,
     /// Index into the message's `oneofs`, for members of real oneofs.
     pub oneof: u16,
     /// Position among the fields of the table; 0 for extensions.
@@ -206,12 +218,11 @@ pub(crate) struct FieldInfo {
     pub file: u32,
     pub options: Bytes,
     pub wire_tag: ([u8; 5], u8),
-    pub json_strict: bool,
 }
 
 /// A default other than zero.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Default {
+pub(crate) enum FieldDefault {
     Zero,
     /// Bits of a number, bool or enum.
     Bits(u64),

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
+use protox::file::{
+    ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver,
+};
 
 use super::Schema;
 use crate::error::SchemaError;
@@ -22,7 +24,8 @@ impl Schema {
         F: IntoIterator<Item: AsRef<Path>>,
         I: IntoIterator<Item: AsRef<Path>>,
     {
-        let mut include: Vec<PathBuf> = include.into_iter().map(|p| p.as_ref().to_owned()).collect();
+        let mut include: Vec<PathBuf> =
+            include.into_iter().map(|p| p.as_ref().to_owned()).collect();
         if include.is_empty() {
             include.push(PathBuf::from("."));
         }
@@ -43,7 +46,8 @@ impl Schema {
         N: Into<String>,
         T: Into<String>,
     {
-        let files: Vec<(String, String)> = files.into_iter().map(|(n, t)| (n.into(), t.into())).collect();
+        let files: Vec<(String, String)> =
+            files.into_iter().map(|(n, t)| (n.into(), t.into())).collect();
         let names = files.iter().map(|(n, _)| PathBuf::from(n)).collect();
         let mut resolver = ChainFileResolver::new();
         resolver.add(InMemory(files.into_iter().collect()));
@@ -63,7 +67,10 @@ impl FileResolver for InMemory {
     }
 }
 
-fn compile(resolver: impl FileResolver + 'static, files: Vec<PathBuf>) -> Result<Schema, SchemaError> {
+fn compile(
+    resolver: impl FileResolver + 'static,
+    files: Vec<PathBuf>,
+) -> Result<Schema, SchemaError> {
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
     compiler.include_imports(true).include_source_info(false);
     for file in &files {
@@ -77,10 +84,16 @@ fn error(asked: &Path, e: &protox::Error) -> SchemaError {
     let (text, file) = (format!("{e:?}"), e.file().unwrap_or_default().to_owned());
     let place = text.strip_prefix(&file).and_then(|rest| {
         let mut parts = rest.strip_prefix(':')?.splitn(3, ':');
-        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.trim().to_owned()))
+        Some((
+            parts.next()?.parse().ok()?,
+            parts.next()?.parse().ok()?,
+            parts.next()?.trim().to_owned(),
+        ))
     });
     match place {
-        Some((line, column, reason)) if !file.is_empty() => SchemaError::Source { file, line, column, reason },
+        Some((line, column, reason)) if !file.is_empty() => {
+            SchemaError::Source { file, line, column, reason }
+        }
         _ => {
             let file = if file.is_empty() { asked.display().to_string() } else { file };
             SchemaError::Io { file, reason: e.to_string() }

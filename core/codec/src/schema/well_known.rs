@@ -23,10 +23,16 @@ impl WellKnown {
     /// The well-known type called `name`, if `fields` agree: a schema may bring its own `google.protobuf.Timestamp`.
     pub(crate) fn of(name: &str, fields: &[FieldEntry]) -> Option<WellKnown> {
         use Shape::{List, Map, Oneof, Single};
-        let (known, expected): (WellKnown, &[(u32, Kind, Shape)]) = match name.strip_prefix("google.protobuf.")? {
+        let (known, expected): (WellKnown, &[(u32, Kind, Shape)]) = match name
+            .strip_prefix("google.protobuf.")?
+        {
             "Any" => (WellKnown::Any, &[(1, Kind::String, Single), (2, Kind::Bytes, Single)]),
-            "Timestamp" => (WellKnown::Timestamp, &[(1, Kind::Int64, Single), (2, Kind::Int32, Single)]),
-            "Duration" => (WellKnown::Duration, &[(1, Kind::Int64, Single), (2, Kind::Int32, Single)]),
+            "Timestamp" => {
+                (WellKnown::Timestamp, &[(1, Kind::Int64, Single), (2, Kind::Int32, Single)])
+            }
+            "Duration" => {
+                (WellKnown::Duration, &[(1, Kind::Int64, Single), (2, Kind::Int32, Single)])
+            }
             "FieldMask" => (WellKnown::FieldMask, &[(1, Kind::String, List)]),
             "Struct" => (WellKnown::Struct, &[(1, Kind::Message, Map)]),
             "ListValue" => (WellKnown::ListValue, &[(1, Kind::Message, List)]),
@@ -55,7 +61,8 @@ impl WellKnown {
                     "BytesValue" => Kind::Bytes,
                     _ => return None,
                 };
-                let good = matches!(fields, [f] if f.number == 1 && f.kind == kind && f.shape == Single);
+                let good =
+                    matches!(fields, [f] if f.number == 1 && f.kind == kind && f.shape == Single);
                 return good.then_some(WellKnown::Wrapper(kind));
             }
         };
