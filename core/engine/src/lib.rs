@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod error;
 pub mod frame;
 pub mod metadata;
+pub mod port;
 pub mod protocol;
 pub mod rt;
 pub mod server;

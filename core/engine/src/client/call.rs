@@ -292,7 +292,7 @@ impl Call {
     }
 
     /// Bytes of messages that are queued and not yet on their way.
-    fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         match &self.stage {
             Stage::Open(stream) => on_stream!(stream, s => s.queued()),
             _ if self.replay.committed => self.unsent.iter().map(FrameBytes::len).sum(),

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,6 +54,24 @@ impl Network for Sockets {
 
     fn resolve(&self, _: &Rt, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
         Box::pin(dns::resolve(host.to_owned(), port))
+    }
+}
+
+/// Wakes a thread that waits in [`Engine::block_on`].
+struct Signal {
+    woken: AtomicBool,
+    thread: Thread,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.thread.unpark();
+        }
     }
 }
 
@@ -225,6 +244,29 @@ impl Engine {
                 self.0.follow(left);
             }
         }
+    }
+
+    /// Drives, or waits while another thread drives, until `future` is ready; `None`: the time was up first, or the engine
+    /// is closed. The future is polled by this thread alone.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>, timeout: Option<Duration>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        let signal = Arc::new(Signal { woken: AtomicBool::new(true), thread: std::thread::current() });
+        let waker = Waker::from(signal.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut done = None;
+        self.drive_until(
+            || {
+                if done.is_none()
+                    && signal.woken.swap(false, Ordering::AcqRel)
+                    && let Poll::Ready(value) = future.as_mut().poll(&mut cx)
+                {
+                    done = Some(value);
+                }
+                done.is_some()
+            },
+            timeout,
+        );
+        done
     }
 
     /// Starts the keeper (once): a thread that drives whenever nobody else has for 20 ms.

@@ -13,9 +13,9 @@ use crate::compression::Encoding;
 use crate::metadata::Metadata;
 use crate::protocol::grpc::{Finish, ServerStream};
 use crate::rt::{Rt, Sleep};
-use crate::status::{Code, Origin, Status};
+use crate::status::{Code, Status};
 use crate::time::Time;
-use crate::transport::{Part, Peer, code, http2, in_process};
+use crate::transport::{Part, Peer, http2, in_process};
 
 /// Bytes that may wait for window before a sender has to wait.
 const SEND_AHEAD: usize = 64 << 10;
@@ -159,6 +159,20 @@ impl ServerCall {
         }
     }
 
+    /// Reads on without taking messages, so that a cancel is seen and the connection never waits for a slow handler.
+    /// Only `Cancelled` comes from here.
+    pub(crate) fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<ServerEvent> {
+        let Some(wire) = &mut self.wire else { return Poll::Pending };
+        let status = std::task::ready!(wire.poll_unwanted(&self.rt, cx));
+        self.tell_end(&status);
+        Poll::Ready(ServerEvent::Cancelled(status))
+    }
+
+    /// Bytes of messages that wait for window.
+    pub(crate) fn queued(&self) -> usize {
+        self.wire.as_ref().map_or(0, |wire| on_stream!(&wire.stream, s => s.queued()))
+    }
+
     /// Initial metadata to be sent with, and at the latest before, the first message. Later calls have no effect once sent.
     pub fn set_headers(&mut self, headers: Metadata) {
         self.headers = headers;
@@ -266,12 +280,7 @@ impl Wire {
                         self.release(taken);
                     }
                     ServerEvent::HalfClosed => {}
-                    ServerEvent::Cancelled(status) if status.code() == Code::Cancelled => {
-                        self.gone = true;
-                        if status.origin() == Origin::Local {
-                            on_stream!(&mut self.stream, s => s.reset(code::CANCEL));
-                        }
-                    }
+                    ServerEvent::Cancelled(_) if self.protocol.is_ended() => self.gone = true,
                     // DEADLINE_EXCEEDED, or a request that broke a rule: answered here, at once
                     ServerEvent::Cancelled(status) | ServerEvent::Failed(status) => {
                         on_stream!(&mut self.stream, s => s.drop_queued());
@@ -287,6 +296,22 @@ impl Wire {
                 return Poll::Pending;
             }
             self.release(self.unreleased);
+            std::task::ready!(self.step(rt, cx));
+        }
+    }
+
+    fn poll_unwanted(&mut self, rt: &Rt, cx: &mut Context<'_>) -> Poll<Status> {
+        loop {
+            if self.finished || self.gone {
+                return Poll::Pending;
+            }
+            if self.protocol.is_cancelled() {
+                return match std::task::ready!(self.poll_event(rt, cx)) {
+                    ServerEvent::Cancelled(status) | ServerEvent::Failed(status) => Poll::Ready(status),
+                    // a cancel empties what was not read, so nothing comes before it
+                    ServerEvent::Message(_) | ServerEvent::HalfClosed => continue,
+                };
+            }
             std::task::ready!(self.step(rt, cx));
         }
     }

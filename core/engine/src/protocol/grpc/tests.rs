@@ -19,6 +19,9 @@ fn at(ms: u32) -> Time {
     Time::ZERO + ms * MS
 }
 
+/// Header fields as a test writes them.
+type Fields = &'static [(&'static str, &'static str)];
+
 /// A header map of these fields, in this order.
 fn headers(fields: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -58,4 +61,8 @@ fn random(seed: &mut u64) -> u64 {
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;
     *seed
+}
+
+fn one_in(count: u64, seed: &mut u64) -> bool {
+    random(seed).is_multiple_of(count)
 }

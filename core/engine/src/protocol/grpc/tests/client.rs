@@ -386,7 +386,7 @@ fn every_form_of_the_content_type_is_known() {
 #[test]
 fn a_bad_message_in_an_answer_fails_the_call_and_resets_the_stream() {
     let gzip = compress(Encoding::Gzip, b"hi").unwrap();
-    let cases: [(&[(&str, &str)], Bytes, Code); 7] = [
+    let cases: [(Fields, Bytes, Code); 7] = [
         (&[], Bytes::from_static(&[0, 0, 0x40, 0, 1]), Code::ResourceExhausted),
         (&[], flagged(true, &gzip), Code::Internal),
         (&[("grpc-encoding", "identity")], flagged(true, &gzip), Code::Internal),
@@ -570,7 +570,7 @@ fn random_answers_end_every_call_once_and_never_panic() {
             let bytes: Vec<u8> = (0..length).map(|_| (random(&mut seed) % 7) as u8).collect();
             match random(&mut seed) % 9 {
                 0 => stream.handle_headers(200, headers(OK_HEADERS), false),
-                1 => stream.handle_headers(200, headers(&block), random(&mut seed) % 2 == 0),
+                1 => stream.handle_headers(200, headers(&block), one_in(2, &mut seed)),
                 2 => {
                     stream.handle_headers((random(&mut seed) % 700) as u16, headers(&block), false)
                 }

@@ -297,9 +297,9 @@ fn an_unknown_coding_is_unimplemented_and_told_what_we_read() {
 fn a_bad_message_is_answered_by_the_engine() {
     let gzip = &compress(Encoding::Gzip, b"hi").unwrap()[..];
     let bomb = &compress(Encoding::Gzip, &vec![0; 8 << 20]).unwrap()[..];
-    let coded: &[(&str, &str)] = &[("grpc-encoding", "gzip")];
-    let identity: &[(&str, &str)] = &[("grpc-encoding", "identity")];
-    let cases: [(u32, &[(&str, &str)], Bytes, Code); 16] = [
+    let coded: Fields = &[("grpc-encoding", "gzip")];
+    let identity: Fields = &[("grpc-encoding", "identity")];
+    let cases: [(u32, Fields, Bytes, Code); 16] = [
         (17, &[], Bytes::from_static(&[2, 0, 0, 0, 0]), Code::Internal),
         (17, coded, Bytes::from_static(&[0x81, 0, 0, 0, 0]), Code::Internal),
         (18, &[], Bytes::from_static(&[0, 0, 0x40, 0, 1]), Code::ResourceExhausted),
@@ -538,7 +538,7 @@ fn random_requests_are_judged_and_answered_once_without_a_panic() {
         let options =
             ServerStreamOptions { deadline: Some(at(100)), ..ServerStreamOptions::default() };
         let kind =
-            if random(&mut seed) % 2 == 0 { MethodKind::UNARY } else { MethodKind::BIDI_STREAMING };
+            if one_in(2, &mut seed) { MethodKind::UNARY } else { MethodKind::BIDI_STREAMING };
         let mut stream = ServerStream::new(&head, kind, options);
         let (mut answers, mut ends) = (0, 0);
         for _ in 0..8 {
@@ -548,7 +548,7 @@ fn random_requests_are_judged_and_answered_once_without_a_panic() {
             match random(&mut seed) % 9 {
                 0..=3 => stream.handle_data(bytes.into()),
                 4 => stream.handle_end(),
-                5 if random(&mut seed) % 4 == 0 => stream.handle_reset(8),
+                5 if one_in(4, &mut seed) => stream.handle_reset(8),
                 6 => stream.handle_time(at((random(&mut seed) % 120) as u32)),
                 7 => drop(stream.encode_message(bytes.into(), true)),
                 _ => {

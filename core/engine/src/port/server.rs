@@ -1,0 +1,342 @@
+//! Calls from clients, by handle.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::{Event, Queue};
+use crate::call::ServerEvent;
+use crate::compression::Encoding;
+use crate::metadata::Metadata;
+use crate::rt::lock;
+use crate::server::{CallHead, Handler, ServerCall, Slot};
+use crate::status::{Code, Status};
+
+/// Bytes of messages in hand above which a sender is told to wait.
+const SEND_AHEAD: usize = 64 << 10;
+
+static NEXT_TAG: AtomicU64 = AtomicU64::new(1);
+
+/// A call for a handler.
+pub struct IncomingCall {
+    /// Which registration it is for: the number given to [`PortHandler::new`].
+    pub method: u64,
+    /// What the client said first.
+    pub head: CallHead,
+    /// The request, for methods with one; streamed requests follow as [`Event::Message`] by credit.
+    pub message: Option<Bytes>,
+    /// What the handler answers with.
+    pub handle: ServerCallHandle,
+}
+
+impl std::fmt::Debug for IncomingCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IncomingCall").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+enum Op {
+    Headers(Option<Metadata>),
+    Compression(Encoding),
+    Compress(bool),
+    Send(Bytes),
+    Finish(Status, Metadata),
+    Grant(usize),
+}
+
+#[derive(Default)]
+struct Ops {
+    list: Vec<Op>,
+    waker: Option<Waker>,
+    ended: bool,
+}
+
+struct Shared {
+    ops: Mutex<Ops>,
+    waiting: AtomicUsize,
+    blocked: AtomicBool,
+    finished: AtomicBool,
+    tag: u64,
+}
+
+impl Shared {
+    fn submit(&self, op: Op) -> bool {
+        let waker = {
+            let mut ops = lock(&self.ops);
+            if ops.ended {
+                return false;
+            }
+            ops.list.push(op);
+            ops.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    fn end(&self) {
+        let dropped = {
+            let mut ops = lock(&self.ops);
+            ops.ended = true;
+            ops.waker = None;
+            std::mem::take(&mut ops.list)
+        };
+        drop(dropped);
+    }
+}
+
+/// The handler's side of a call. Its methods only note what is wanted; any thread. Keep it until the handler has returned: it
+/// holds the handler's place. Dropped without [`ServerCallHandle::finish`] it answers UNKNOWN.
+pub struct ServerCallHandle {
+    shared: Arc<Shared>,
+    _slot: Option<Slot>,
+}
+
+impl ServerCallHandle {
+    /// The number this call's events carry.
+    pub fn tag(&self) -> u64 {
+        self.shared.tag
+    }
+
+    /// Initial metadata, sent with the first message.
+    pub fn set_headers(&self, metadata: Metadata) {
+        self.shared.submit(Op::Headers(Some(metadata)));
+    }
+
+    /// Sends the initial metadata now.
+    pub fn send_headers(&self) {
+        self.shared.submit(Op::Headers(None));
+    }
+
+    /// The coding of the responses, if the client reads it and the headers are not out.
+    pub fn set_compression(&self, encoding: Encoding) {
+        self.shared.submit(Op::Compression(encoding));
+    }
+
+    /// Whether the next messages are compressed.
+    pub fn set_compress(&self, compress: bool) {
+        self.shared.submit(Op::Compress(compress));
+    }
+
+    /// Queues a message. `false`: wait for [`Event::Writable`] (or the call's end) before the next one.
+    pub fn send(&self, message: Bytes) -> bool {
+        let length = message.len() + crate::frame::PREFIX_BYTES;
+        let waiting = self.shared.waiting.fetch_add(length, Ordering::AcqRel) + length;
+        let room = waiting < SEND_AHEAD;
+        if !room {
+            self.shared.blocked.store(true, Ordering::Release);
+        }
+        self.shared.submit(Op::Send(message)) && room
+    }
+
+    /// Ends the call behind what is queued.
+    pub fn finish(&self, status: Status, trailers: Metadata) {
+        if !self.shared.finished.swap(true, Ordering::AcqRel) {
+            self.shared.submit(Op::Finish(status, trailers));
+        }
+    }
+
+    /// Queues the only response and ends the call with OK: one crossing for the usual case.
+    pub fn reply(&self, message: Bytes, trailers: Metadata) {
+        if !self.shared.finished.swap(true, Ordering::AcqRel) {
+            let waker = {
+                let mut ops = lock(&self.shared.ops);
+                if ops.ended {
+                    return;
+                }
+                ops.list.push(Op::Send(message));
+                ops.list.push(Op::Finish(Status::ok(), trailers));
+                ops.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Allows `count` more [`Event::Message`]s. A call starts with none.
+    pub fn grant(&self, count: usize) {
+        self.shared.submit(Op::Grant(count));
+    }
+
+    /// Whether the call has ended for the engine: finished, cancelled or lost.
+    pub fn is_ended(&self) -> bool {
+        lock(&self.shared.ops).ended
+    }
+}
+
+impl Drop for ServerCallHandle {
+    fn drop(&mut self) {
+        if !self.shared.finished.load(Ordering::Acquire) {
+            self.finish(Status::new(Code::Unknown, "the handler ended without a status"), Metadata::new());
+        }
+    }
+}
+
+/// A [`Handler`] that turns its calls into events.
+pub struct PortHandler {
+    method: u64,
+    queue: Arc<Queue>,
+}
+
+impl PortHandler {
+    /// Calls of this registration carry `method` and go to `queue`.
+    pub fn new(method: u64, queue: &Arc<Queue>) -> PortHandler {
+        PortHandler { method, queue: queue.clone() }
+    }
+}
+
+impl Handler for PortHandler {
+    fn handle(&self, mut call: ServerCall) {
+        let shared = Arc::new(Shared {
+            ops: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            tag: NEXT_TAG.fetch_add(1, Ordering::Relaxed),
+        });
+        let slot = call.take_slot();
+        let rt = call.rt().clone();
+        let mut pump = Pump {
+            streamed: call.head().kind.client_streaming,
+            call: Some(call),
+            shared,
+            queue: self.queue.clone(),
+            method: self.method,
+            slot,
+            announced: false,
+            credits: 0,
+            half_closed: false,
+            spare: Vec::new(),
+        };
+        rt.spawn(std::future::poll_fn(move |cx| pump.poll(cx)));
+    }
+}
+
+struct Pump {
+    call: Option<ServerCall>,
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    method: u64,
+    slot: Option<Slot>,
+    streamed: bool,
+    announced: bool,
+    credits: usize,
+    half_closed: bool,
+    spare: Vec<Op>,
+}
+
+impl Pump {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.streamed && !self.announced {
+            self.announce(None);
+        }
+        if self.take_ops(cx) {
+            self.shared.end();
+            return Poll::Ready(());
+        }
+        loop {
+            let Some(call) = &mut self.call else { return Poll::Ready(()) };
+            let wanted = !self.streamed || self.credits > 0 || self.half_closed;
+            let event = if wanted { call.poll_event(cx) } else { call.poll_unwanted(cx) };
+            match event {
+                Poll::Ready(ServerEvent::Message(message)) => {
+                    if self.announced {
+                        self.credits = self.credits.saturating_sub(1);
+                        self.queue.push(Event::Message { tag: self.shared.tag, message });
+                    } else {
+                        self.announce(Some(message));
+                        // the handler may have answered from within the notifier
+                        if self.take_ops(cx) {
+                            self.shared.end();
+                            return Poll::Ready(());
+                        }
+                    }
+                }
+                Poll::Ready(ServerEvent::HalfClosed) => {
+                    self.half_closed = true;
+                    if self.streamed {
+                        self.queue.push(Event::HalfClosed { tag: self.shared.tag });
+                    }
+                }
+                Poll::Ready(ServerEvent::Cancelled(status) | ServerEvent::Failed(status)) => {
+                    if self.announced {
+                        self.queue.push(Event::Cancelled { tag: self.shared.tag, status });
+                    }
+                    self.call = None;
+                    self.shared.end();
+                    return Poll::Ready(());
+                }
+                Poll::Pending => break,
+            }
+        }
+        self.tell_writable(cx);
+        Poll::Pending
+    }
+
+    fn announce(&mut self, message: Option<Bytes>) {
+        let Some(call) = &self.call else { return };
+        self.announced = true;
+        let handle = ServerCallHandle { shared: self.shared.clone(), _slot: self.slot.take() };
+        let head = call.head().clone();
+        self.queue.push(Event::Call(Box::new(IncomingCall { method: self.method, head, message, handle })));
+    }
+
+    /// `true`: the call is finished.
+    fn take_ops(&mut self, cx: &Context<'_>) -> bool {
+        let mut list = std::mem::take(&mut self.spare);
+        {
+            let mut ops = lock(&self.shared.ops);
+            std::mem::swap(&mut ops.list, &mut list);
+            match &mut ops.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        let Some(call) = &mut self.call else { return true };
+        let mut failure = None;
+        for op in list.drain(..) {
+            match op {
+                Op::Headers(Some(metadata)) => call.set_headers(metadata),
+                Op::Headers(None) => call.send_headers(),
+                Op::Compression(encoding) => call.set_compression(encoding),
+                Op::Compress(compress) => call.set_compress(compress),
+                Op::Send(message) => {
+                    if failure.is_none() {
+                        failure = call.send_message(message).err();
+                    }
+                }
+                Op::Grant(count) => self.credits = self.credits.saturating_add(count),
+                Op::Finish(status, trailers) => {
+                    // a message that could not be sent is what the client must hear of
+                    call.finish(&failure.unwrap_or(status), &trailers);
+                    self.call = None;
+                    return true;
+                }
+            }
+        }
+        self.spare = list;
+        if let Some(status) = failure {
+            call.finish(&status, &Metadata::new());
+            self.call = None;
+            self.queue.push(Event::Cancelled { tag: self.shared.tag, status });
+            return true;
+        }
+        false
+    }
+
+    fn tell_writable(&mut self, cx: &mut Context<'_>) {
+        let submitted = self.shared.waiting.load(Ordering::Acquire);
+        let Some(call) = self.call.as_mut().filter(|_| submitted > 0) else { return };
+        if call.poll_ready(cx).is_ready() {
+            let queued = call.queued();
+            self.shared.waiting.fetch_sub(submitted - queued.min(submitted), Ordering::AcqRel);
+            if self.shared.blocked.swap(false, Ordering::AcqRel) {
+                self.queue.push(Event::Writable { tag: self.shared.tag });
+            }
+        }
+    }
+}
