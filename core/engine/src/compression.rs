@@ -404,10 +404,10 @@ fn unzstd(coders: &mut Coders, body: &[u8], limit: usize) -> Result<Bytes, Compr
     loop {
         let before = (input.pos(), out.len());
         let written = out.len();
-        let mut room = OutBuffer::around_pos(&mut out, written);
-        let left =
-            coder.decompress_stream(&mut room, &mut input).map_err(|_| corrupt("damaged"))?;
-        drop(room);
+        let left = {
+            let mut room = OutBuffer::around_pos(&mut out, written);
+            coder.decompress_stream(&mut room, &mut input).map_err(|_| corrupt("damaged"))?
+        };
         if out.len() > limit {
             return Err(CompressionError::TooLarge { limit });
         }

@@ -74,27 +74,45 @@ impl From<FrameError> for Status {
 }
 
 /// Cuts the bytes of a stream into messages.
+///
+/// Small, since every open stream holds one: what only a message in several chunks needs is made for the first
+/// such message.
 #[derive(Debug)]
 pub struct Deframer {
     max_message_bytes: usize,
     /// The chunk being cut.
     chunk: Bytes,
-    /// Chunks behind it, then small ones joined in `tail`.
-    waiting: VecDeque<Bytes>,
-    tail: BytesMut,
+    state: State,
     /// A prefix of which only `prefix_len` bytes came so far.
     prefix: [u8; PREFIX_BYTES],
     prefix_len: u8,
-    body: Option<Body>,
-    failed: Option<FrameError>,
+    rest: Option<Box<Rest>>,
 }
 
-/// A message that does not lie in one chunk.
-#[derive(Debug)]
-struct Body {
-    compressed: bool,
-    length: usize,
-    bytes: BytesMut,
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// A prefix comes next.
+    Prefix,
+    /// Its payload comes next, or the rest of it.
+    Body { compressed: bool, length: u32 },
+    /// Nothing comes any more: the peer announced this flag and length.
+    Failed { flag: u8, length: u32 },
+}
+
+/// What does not lie in the chunk at hand.
+#[derive(Debug, Default)]
+struct Rest {
+    /// The payload so far, if it does not lie in one chunk.
+    body: BytesMut,
+    /// Chunks behind the one at hand, then small ones joined in `tail`.
+    waiting: VecDeque<Bytes>,
+    tail: BytesMut,
+}
+
+impl Rest {
+    fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.tail.is_empty()
+    }
 }
 
 impl Deframer {
@@ -103,33 +121,43 @@ impl Deframer {
         Deframer {
             max_message_bytes,
             chunk: Bytes::new(),
-            waiting: VecDeque::new(),
-            tail: BytesMut::new(),
+            state: State::Prefix,
             prefix: [0; PREFIX_BYTES],
             prefix_len: 0,
-            body: None,
-            failed: None,
+            rest: None,
         }
+    }
+
+    /// The longest payload accepted.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
     }
 
     /// Takes bytes from the wire, cut anywhere. Nothing is parsed until [`Deframer::poll_frame`].
     pub fn push(&mut self, chunk: Bytes) {
-        if self.failed.is_some() || chunk.is_empty() {
+        if matches!(self.state, State::Failed { .. }) || chunk.is_empty() {
             return;
         }
-        if self.chunk.is_empty() && self.waiting.is_empty() && self.tail.is_empty() {
+        if self.chunk.is_empty() && !self.is_waiting() {
             self.chunk = chunk;
-        } else if chunk.len() < SMALL_CHUNK_BYTES {
-            if self.tail.len() + chunk.len() > JOINED_BYTES {
-                self.waiting.push_back(std::mem::take(&mut self.tail).freeze());
-            }
-            self.tail.extend_from_slice(&chunk);
-        } else {
-            if !self.tail.is_empty() {
-                self.waiting.push_back(std::mem::take(&mut self.tail).freeze());
-            }
-            self.waiting.push_back(chunk);
+            return;
         }
+        let rest = self.rest.get_or_insert_default();
+        if chunk.len() < SMALL_CHUNK_BYTES {
+            if rest.tail.len() + chunk.len() > JOINED_BYTES {
+                rest.waiting.push_back(std::mem::take(&mut rest.tail).freeze());
+            }
+            rest.tail.extend_from_slice(&chunk);
+        } else {
+            if !rest.tail.is_empty() {
+                rest.waiting.push_back(std::mem::take(&mut rest.tail).freeze());
+            }
+            rest.waiting.push_back(chunk);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.is_waiting())
     }
 
     /// Takes the next whole frame out of the bytes pushed so far; `None` until it is complete.
@@ -140,45 +168,45 @@ impl Deframer {
     /// 0 and 1. Either is final: it comes again at every later call, and further bytes are dropped.
     pub fn poll_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         // the common case: prefix and payload lie whole in the chunk at hand
-        if self.prefix_len == 0
-            && self.body.is_none()
+        if matches!(self.state, State::Prefix)
+            && self.prefix_len == 0
             && let Some(&prefix) = self.chunk.first_chunk::<PREFIX_BYTES>()
         {
             let (compressed, length) = self.check(prefix)?;
-            if self.chunk.len() - PREFIX_BYTES >= length {
-                return Ok(Some(Frame { compressed, payload: self.cut(length) }));
-            }
             self.chunk.advance(PREFIX_BYTES);
-            self.body = Some(Body { compressed, length, bytes: BytesMut::new() });
+            if self.chunk.len() >= length as usize {
+                let payload = self.cut(length as usize);
+                return Ok(Some(Frame { compressed, payload }));
+            }
+            self.state = State::Body { compressed, length };
         }
         self.poll_split()
     }
 
-    /// Takes a payload that lies whole in the chunk, behind its prefix.
+    /// Takes a payload off the front of the chunk, which holds it whole.
     fn cut(&mut self, length: usize) -> Bytes {
-        if self.chunk.len() == PREFIX_BYTES + length {
+        if length == self.chunk.len() {
             // the last message of a chunk takes the chunk itself: no reference counted
-            let mut payload = std::mem::take(&mut self.chunk);
-            payload.advance(PREFIX_BYTES);
+            let payload = std::mem::take(&mut self.chunk);
             self.refill();
-            return payload;
+            payload
+        } else if length == 0 {
+            Bytes::new()
+        } else {
+            self.chunk.split_to(length)
         }
-        self.chunk.advance(PREFIX_BYTES);
-        if length == 0 { Bytes::new() } else { self.chunk.split_to(length) }
     }
 
     /// A message whose prefix or payload is spread over chunks.
     #[inline(never)]
     fn poll_split(&mut self) -> Result<Option<Frame>, FrameError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
         loop {
-            if self.chunk.is_empty() && !self.refill() && !self.body_is_whole() {
-                return Ok(None);
-            }
-            match &mut self.body {
-                None => {
+            match self.state {
+                State::Failed { flag, length } => return Err(self.error(flag, length)),
+                State::Prefix => {
+                    if self.chunk.is_empty() && !self.refill() {
+                        return Ok(None);
+                    }
                     let have = usize::from(self.prefix_len);
                     let take = (PREFIX_BYTES - have).min(self.chunk.len());
                     self.prefix[have..have + take].copy_from_slice(&self.chunk[..take]);
@@ -187,86 +215,87 @@ impl Deframer {
                     if have + take == PREFIX_BYTES {
                         self.prefix_len = 0;
                         let (compressed, length) = self.check(self.prefix)?;
-                        self.body = Some(Body { compressed, length, bytes: BytesMut::new() });
+                        self.state = State::Body { compressed, length };
                     }
                 }
-                Some(body) => {
-                    let missing = body.length - body.bytes.len();
-                    if body.bytes.is_empty() && self.chunk.len() >= missing {
-                        // split between prefix and payload only: still no copy
-                        let payload = self.chunk.split_to(missing);
-                        let compressed = body.compressed;
-                        self.body = None;
-                        return Ok(Some(Frame { compressed, payload }));
+                State::Body { compressed, length } => {
+                    let length = length as usize;
+                    let have = self.rest.as_ref().map_or(0, |rest| rest.body.len());
+                    let missing = length - have;
+                    if missing > 0 && self.chunk.is_empty() && !self.refill() {
+                        return Ok(None);
                     }
+                    if have == 0 && self.chunk.len() >= missing {
+                        // split between prefix and payload only: still no copy
+                        self.state = State::Prefix;
+                        return Ok(Some(Frame { compressed, payload: self.cut(length) }));
+                    }
+                    let rest = self.rest.get_or_insert_default();
                     let take = missing.min(self.chunk.len());
-                    reserve(&mut body.bytes, take, body.length);
-                    body.bytes.extend_from_slice(&self.chunk[..take]);
+                    reserve(&mut rest.body, take, length);
+                    rest.body.extend_from_slice(&self.chunk[..take]);
                     self.chunk.advance(take);
-                    if take == missing
-                        && let Some(body) = self.body.take()
-                    {
-                        let payload = body.bytes.freeze();
-                        return Ok(Some(Frame { compressed: body.compressed, payload }));
+                    if take == missing {
+                        self.state = State::Prefix;
+                        let payload = std::mem::take(&mut rest.body).freeze();
+                        return Ok(Some(Frame { compressed, payload }));
                     }
                 }
             }
         }
     }
 
-    fn body_is_whole(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.bytes.len() == body.length)
-    }
-
     /// Puts the next waiting chunk at hand; `false` if there is none.
     fn refill(&mut self) -> bool {
-        if let Some(chunk) = self.waiting.pop_front() {
+        let Some(rest) = &mut self.rest else { return false };
+        if let Some(chunk) = rest.waiting.pop_front() {
             self.chunk = chunk;
-        } else if !self.tail.is_empty() {
-            self.chunk = std::mem::take(&mut self.tail).freeze();
+        } else if !rest.tail.is_empty() {
+            self.chunk = std::mem::take(&mut rest.tail).freeze();
         } else {
-            self.chunk = Bytes::new();
             return false;
         }
         true
     }
 
-    fn check(
-        &mut self,
-        [flag, length @ ..]: [u8; PREFIX_BYTES],
-    ) -> Result<(bool, usize), FrameError> {
+    fn check(&mut self, prefix: [u8; PREFIX_BYTES]) -> Result<(bool, u32), FrameError> {
+        let [flag, length @ ..] = prefix;
         let length = u32::from_be_bytes(length);
-        let error = if flag > 1 {
+        if flag > 1 || length as usize > self.max_message_bytes {
+            *self = Deframer::new(self.max_message_bytes);
+            self.state = State::Failed { flag, length };
+            return Err(self.error(flag, length));
+        }
+        Ok((flag == 1, length))
+    }
+
+    #[cold]
+    fn error(&self, flag: u8, length: u32) -> FrameError {
+        if flag > 1 {
             FrameError::Flag { flag }
-        } else if length as usize > self.max_message_bytes {
-            FrameError::TooLarge { length, limit: self.max_message_bytes }
         } else {
-            return Ok((flag == 1, length as usize));
-        };
-        *self = Deframer::new(self.max_message_bytes);
-        self.failed = Some(error);
-        Err(error)
+            FrameError::TooLarge { length, limit: self.max_message_bytes }
+        }
     }
 
     /// Bytes are here that belong to a message not yet taken. When the stream ends and
     /// [`Deframer::poll_frame`] has nothing more to give, this means it ended inside a message.
     pub fn is_mid_frame(&self) -> bool {
         self.prefix_len != 0
-            || self.body.is_some()
+            || matches!(self.state, State::Body { .. })
             || !self.chunk.is_empty()
-            || !self.waiting.is_empty()
-            || !self.tail.is_empty()
+            || self.is_waiting()
     }
 }
 
 #[cfg(test)]
 impl Deframer {
     fn waiting_chunks(&self) -> usize {
-        self.waiting.len()
+        self.rest.as_ref().map_or(0, |rest| rest.waiting.len())
     }
 
     fn reserved(&self) -> usize {
-        self.body.as_ref().map_or(0, |body| body.bytes.capacity())
+        self.rest.as_ref().map_or(0, |rest| rest.body.capacity())
     }
 }
 

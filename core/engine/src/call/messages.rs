@@ -12,12 +12,11 @@ pub(super) struct Inbound {
     frames: Deframer,
     /// `None`: the peer named a coding we do not know.
     coding: Option<Encoding>,
-    max_message_bytes: usize,
 }
 
 impl Inbound {
     pub(super) fn new(coding: Option<Encoding>, max_message_bytes: usize) -> Inbound {
-        Inbound { frames: Deframer::new(max_message_bytes), coding, max_message_bytes }
+        Inbound { frames: Deframer::new(max_message_bytes), coding }
     }
 
     pub(super) fn set_coding(&mut self, coding: Option<Encoding>) {
@@ -30,7 +29,7 @@ impl Inbound {
 
     /// Drops what was not read.
     pub(super) fn clear(&mut self) {
-        self.frames = Deframer::new(self.max_message_bytes);
+        self.frames = Deframer::new(self.frames.max_message_bytes());
     }
 
     pub(super) fn is_mid_message(&self) -> bool {
@@ -53,7 +52,7 @@ impl Inbound {
                 Some(encoding) => Ok(Some(compression::decompress(
                     encoding,
                     &frame.payload,
-                    self.max_message_bytes,
+                    self.frames.max_message_bytes(),
                 )?)),
             },
         }

@@ -12,7 +12,7 @@ use super::{Abort, MethodKind};
 use crate::compression::Encoding;
 use crate::deadline::Deadline;
 use crate::frame::FrameBytes;
-use crate::status::{Code, Origin, Status};
+use crate::status::{Code, Status};
 use crate::time::Time;
 
 /// What a server call is made with.
@@ -59,11 +59,21 @@ enum Request {
 
 /// Why the handler's status no longer counts.
 #[derive(Debug)]
-enum Verdict {
+struct Verdict {
     /// The client reset the stream, or the connection is gone: there is nobody to answer.
-    Gone(Status),
-    /// The engine answers with this.
-    Answer(Status),
+    gone: bool,
+    /// What the engine answers with, if somebody is there.
+    status: Status,
+}
+
+/// What happened and was not polled yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    None,
+    /// The one request was given out, and was the last.
+    HalfClosed,
+    /// The verdict came from outside of the request's bytes.
+    Cancelled,
 }
 
 /// One RPC, server side.
@@ -76,9 +86,9 @@ pub struct ServerCall {
     request: Request,
     /// The one request of a method that takes one, until END_STREAM.
     message: Option<Bytes>,
-    verdict: Option<Verdict>,
-    /// An event for `verdict` that was not polled yet.
-    news: Option<ServerEvent>,
+    /// Boxed, since hardly any call comes to it.
+    verdict: Option<Box<Verdict>>,
+    news: News,
     finished: bool,
     abort: Option<Abort>,
 }
@@ -101,7 +111,7 @@ impl ServerCall {
             request: Request::Open,
             message: None,
             verdict: None,
-            news: None,
+            news: News::None,
             finished: false,
             abort: None,
         }
@@ -123,13 +133,15 @@ impl ServerCall {
 
     /// The client gave up, or its connection is gone. Unread messages are dropped.
     pub fn handle_gone(&mut self, status: Status) {
-        if self.verdict.is_none() && !self.finished {
-            self.drop_request();
-            self.news = Some(ServerEvent::Cancelled(status.clone()));
-            self.verdict = Some(Verdict::Gone(status));
-        } else {
+        match &mut self.verdict {
             // whatever was to be answered, nobody is there to read it
-            self.verdict = Some(Verdict::Gone(status));
+            Some(verdict) => verdict.gone = true,
+            None => {
+                if !self.finished {
+                    self.news = News::Cancelled;
+                }
+                self.judge(true, status);
+            }
         }
         self.abort = None;
         self.request = Request::Told;
@@ -138,12 +150,15 @@ impl ServerCall {
     /// It is `now`: ends the call if its deadline has passed.
     pub fn handle_time(&mut self, now: Time) {
         if self.verdict.is_none() && !self.finished && self.deadline.is_past(now) {
-            let status =
-                Status::new(Code::DeadlineExceeded, "deadline exceeded").with_origin(Origin::Local);
-            self.drop_request();
-            self.news = Some(ServerEvent::Cancelled(status.clone()));
-            self.verdict = Some(Verdict::Answer(status));
+            self.news = News::Cancelled;
+            self.judge(false, Status::new(Code::DeadlineExceeded, "deadline exceeded"));
         }
+    }
+
+    #[cold]
+    fn judge(&mut self, gone: bool, status: Status) {
+        self.drop_request();
+        self.verdict = Some(Box::new(Verdict { gone, status }));
     }
 
     fn drop_request(&mut self) {
@@ -153,8 +168,15 @@ impl ServerCall {
 
     /// What the engine or the handler should hear next; `None` until something comes.
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
-        if let Some(news) = self.news.take() {
-            return Some(news);
+        match std::mem::replace(&mut self.news, News::None) {
+            News::None => {}
+            News::HalfClosed => return Some(ServerEvent::HalfClosed),
+            News::Cancelled => {
+                return self
+                    .verdict
+                    .as_ref()
+                    .map(|verdict| ServerEvent::Cancelled(verdict.status.clone()));
+            }
         }
         if self.verdict.is_some() || self.finished || self.request == Request::Told {
             return None;
@@ -183,7 +205,7 @@ impl ServerCall {
                             .fail(Code::Unimplemented, "no request to a method that takes one");
                     };
                     self.request = Request::Told;
-                    self.news = Some(ServerEvent::HalfClosed);
+                    self.news = News::HalfClosed;
                     return Some(ServerEvent::Message(message));
                 }
                 Err(status) => return self.fail_with(status),
@@ -196,8 +218,7 @@ impl ServerCall {
     }
 
     fn fail_with(&mut self, status: Status) -> Option<ServerEvent> {
-        self.drop_request();
-        self.verdict = Some(Verdict::Answer(status.clone()));
+        self.judge(false, status.clone());
         Some(ServerEvent::Failed(status))
     }
 
@@ -226,7 +247,7 @@ impl ServerCall {
 
     fn sendable(&self) -> Result<(), Status> {
         match &self.verdict {
-            Some(Verdict::Gone(status) | Verdict::Answer(status)) => Err(status.clone()),
+            Some(verdict) => Err(verdict.status.clone()),
             None if self.finished => {
                 Err(Status::new(Code::Internal, "message after the end of the call"))
             }
@@ -257,14 +278,11 @@ impl ServerCall {
             return None;
         }
         self.finished = true;
-        self.news = None;
+        self.news = News::None;
         self.drop_request();
-        let answer = match self.verdict.take() {
-            Some(Verdict::Gone(status)) => {
-                self.verdict = Some(Verdict::Gone(status));
-                return None;
-            }
-            Some(Verdict::Answer(status)) => status,
+        let answer = match &self.verdict {
+            Some(verdict) if verdict.gone => return None,
+            Some(verdict) => verdict.status.clone(),
             None if status.is_ok() && !self.kind.server_streaming && !self.outbound.any_sent => {
                 Status::new(Code::Internal, "the handler ended OK without a response")
             }
@@ -283,12 +301,12 @@ impl ServerCall {
 
     /// Whether there is nothing more to send.
     pub fn is_ended(&self) -> bool {
-        self.finished || matches!(self.verdict, Some(Verdict::Gone(_)))
+        self.finished || self.verdict.as_ref().is_some_and(|verdict| verdict.gone)
     }
 
     /// Whether the next event is a `Cancelled`.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.news, Some(ServerEvent::Cancelled(_)))
+        self.news == News::Cancelled
     }
 
     /// When the call ends by itself.

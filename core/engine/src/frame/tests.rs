@@ -271,3 +271,17 @@ fn a_message_is_written_the_same_by_every_road() {
         [1, 0, 0, 0, 2, b'a', b'b']
     );
 }
+
+#[test]
+fn a_message_is_split_for_a_small_window_at_any_place() {
+    for first in 0..=9 {
+        for second in 0..=9 {
+            let mut frame = FrameBytes::new(true, Bytes::from_static(b"abc"));
+            let mut bytes = framed(frame.split_to(first));
+            assert_eq!(bytes.len(), first.min(8));
+            bytes.extend(framed(frame.split_to(second)));
+            bytes.extend(framed(frame));
+            assert_eq!(bytes, b"\x01\0\0\0\x03abc", "after {first} and {second}");
+        }
+    }
+}
