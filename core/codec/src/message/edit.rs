@@ -200,10 +200,11 @@ impl<'a> MessageMut<'a> {
         match entry.shape {
             Shape::Oneof if self.raw.case(entry.presence) != entry.number => {}
             Shape::Oneof => self.raw.set_case(entry.presence, 0),
-            shape => {
+            Shape::Single => {
                 self.raw.clear_bit(entry);
-                self.raw.place(entry).zero(entry.slot, shape);
+                self.raw.place(entry).zero(entry.slot, Shape::Single);
             }
+            shape => self.raw.place(entry).zero(entry.slot, shape),
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::wire::Writer;
-use crate::{Kind, Schema, SchemaError, Syntax};
+use crate::{Kind, Schema, Syntax};
 
 /// Encodes fields given last to first.
 pub(crate) struct Encoded(Writer);
