@@ -6,13 +6,18 @@
 
 mod client;
 mod server;
+#[cfg(feature = "net")]
+mod workers;
 
 pub use client::{ClientCallHandle, StartCall, start_call, start_unary};
 pub use server::{IncomingCall, PortHandler, ServerCallHandle};
+#[cfg(feature = "net")]
+pub use workers::Workers;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::Thread;
 
 use bytes::Bytes;
 
@@ -102,12 +107,24 @@ pub struct Queue {
     events: Mutex<Events>,
     filled: AtomicBool,
     notify: Notify,
+    /// Threads that wait for an event.
+    waiting: Mutex<Vec<Thread>>,
+}
+
+/// A thread's wait at a queue; ends when dropped.
+pub(crate) struct WaitHere<'a>(&'a Queue);
+
+impl Drop for WaitHere<'_> {
+    fn drop(&mut self) {
+        let me = std::thread::current().id();
+        lock(&self.0.waiting).retain(|thread| thread.id() != me);
+    }
 }
 
 impl Queue {
     /// An empty queue; `notify` is called when it becomes filled.
     pub fn new(notify: Notify) -> Arc<Queue> {
-        Arc::new(Queue { events: Mutex::default(), filled: AtomicBool::new(false), notify })
+        Arc::new(Queue { events: Mutex::default(), filled: AtomicBool::new(false), notify, waiting: Mutex::default() })
     }
 
     /// A queue whose owner looks by itself (it drives the engine).
@@ -158,6 +175,13 @@ impl Queue {
         drop(dropped);
     }
 
+    /// The calling thread is unparked when the queue becomes filled, until the answer is dropped.
+    #[cfg_attr(not(feature = "net"), allow(dead_code, reason = "only a driver with threads waits"))]
+    pub(crate) fn wait_here(&self) -> WaitHere<'_> {
+        lock(&self.waiting).push(std::thread::current());
+        WaitHere(self)
+    }
+
     pub(crate) fn push(&self, event: Event) {
         {
             let mut events = lock(&self.events);
@@ -168,6 +192,9 @@ impl Queue {
         }
         if !self.filled.swap(true, Ordering::AcqRel) {
             (self.notify)();
+            for thread in &*lock(&self.waiting) {
+                thread.unpark();
+            }
         }
     }
 }

@@ -250,6 +250,37 @@ impl Engine {
     /// is closed. The future is polled by this thread alone.
     pub fn block_on<T>(&self, future: impl Future<Output = T>, timeout: Option<Duration>) -> Option<T> {
         let mut future = std::pin::pin!(future);
+        self.block_on_pinned(future.as_mut(), timeout)
+    }
+
+    /// As [`Engine::block_on`], but between slices of the wait `check` is asked (for signals); its error ends the wait and drops
+    /// the future. `Ok(None)`: the engine is closed.
+    ///
+    /// # Errors
+    /// What `check` said.
+    pub fn block_on_checked<T, E>(
+        &self,
+        future: impl Future<Output = T>,
+        slice: Duration,
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<Option<T>, E> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            if let Some(done) = self.block_on_pinned(future.as_mut(), Some(slice)) {
+                return Ok(Some(done));
+            }
+            if self.is_closed() || self.is_forked() {
+                return Ok(None);
+            }
+            check()?;
+        }
+    }
+
+    fn block_on_pinned<T>(
+        &self,
+        mut future: std::pin::Pin<&mut impl Future<Output = T>>,
+        timeout: Option<Duration>,
+    ) -> Option<T> {
         let signal = Arc::new(Signal { woken: AtomicBool::new(true), thread: std::thread::current() });
         let waker = Waker::from(signal.clone());
         let mut cx = Context::from_waker(&waker);

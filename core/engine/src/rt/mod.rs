@@ -180,9 +180,6 @@ impl Rt {
         span.mul_f64(1.0 + fraction * (2.0 * unit - 1.0))
     }
 
-    pub(crate) fn same(&self, other: &Rt) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 /// `future`'s result, or `None` when the time is up first.
