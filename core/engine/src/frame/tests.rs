@@ -223,6 +223,20 @@ fn random_bytes_never_panic_and_never_make_more_than_they_are() {
     }
 }
 
+#[test]
+fn a_chunk_that_waits_behind_a_finished_message_is_not_forgotten() {
+    let (bytes, frames) = wire(&[1000, 1000]);
+    let bytes = Bytes::from(bytes);
+    let mut deframer = Deframer::new(LIMIT);
+    for part in [0..600, 600..1005, 1005..2010] {
+        deframer.push(bytes.slice(part));
+    }
+    assert_eq!(deframer.poll_frame().unwrap().as_ref(), frames.first());
+    assert!(deframer.is_mid_frame(), "there is more to read");
+    assert_eq!(deframer.poll_frame().unwrap().as_ref(), frames.last());
+    assert!(!deframer.is_mid_frame());
+}
+
 fn framed(mut frame: FrameBytes) -> Vec<u8> {
     let mut bytes = Vec::new();
     while frame.has_remaining() {

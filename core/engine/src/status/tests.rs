@@ -97,6 +97,7 @@ fn the_code_inside_details_is_field_1() {
     assert_eq!(details_code(b"\x12\x01x"), Some(0), "absent is zero");
     assert_eq!(details_code(b""), Some(0));
     assert_eq!(details_code(b"\x08\x05\x08\x07"), Some(7), "the last one counts");
+    assert_eq!(details_code(b"\x08\x05\x10\x07"), Some(5), "a field nobody knows");
     assert_eq!(details_code(b"\x08\x05\x1a\x03abc\x25\0\0\0\0\x29\0\0\0\0\0\0\0\0"), Some(5));
 }
 
@@ -171,5 +172,30 @@ fn every_text_comes_back() {
                 assert_eq!(percent_decode(coded.as_bytes()), text);
             }
         }
+    }
+}
+
+#[test]
+fn random_bytes_are_read_as_text_and_as_details_without_a_panic() {
+    let mut seed = 2_463_534_242u32;
+    for _ in 0..50_000 {
+        let bytes: Vec<u8> = (0..seed % 15)
+            .map(|_| {
+                seed ^= seed << 13;
+                seed ^= seed >> 17;
+                seed ^= seed << 5;
+                // escapes, tags and lengths more often than chance would have it
+                if seed % 3 == 0 {
+                    b"%%%4fF\x08\x0a\x12\x01\xff\x80"[seed as usize / 3 % 12]
+                } else {
+                    seed as u8
+                }
+            })
+            .collect();
+        seed = seed.wrapping_add(1);
+        let text = percent_decode(&bytes);
+        // a byte becomes at most one replacement character of three bytes
+        assert!(text.len() <= 3 * bytes.len());
+        let _ = details_code(&bytes);
     }
 }

@@ -249,6 +249,9 @@ fn a_request_is_framed_within_its_limits() {
     in_place.truncate(5);
     assert_eq!(call.encode_in_place(in_place, true).unwrap().into_bytes(), [0; 5][..]);
     assert_eq!(call.encode_message(vec![0; 3].into(), false).unwrap().into_bytes()[0], 0);
+    let empty = call.encode_message(Bytes::new(), true).unwrap();
+    assert_eq!(empty.into_bytes(), [0; 5][..], "nothing to compress");
+    call.encode_message(vec![0; 1000].into(), false).expect("the limit itself is allowed");
     call.half_close();
     assert_eq!(call.encode_message(Bytes::new(), false).unwrap_err().code(), Code::Internal);
 }
