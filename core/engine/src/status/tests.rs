@@ -185,7 +185,7 @@ fn random_bytes_are_read_as_text_and_as_details_without_a_panic() {
                 seed ^= seed >> 17;
                 seed ^= seed << 5;
                 // escapes, tags and lengths more often than chance would have it
-                if seed % 3 == 0 {
+                if seed.is_multiple_of(3) {
                     b"%%%4fF\x08\x0a\x12\x01\xff\x80"[seed as usize / 3 % 12]
                 } else {
                     seed as u8
