@@ -14,11 +14,11 @@ def call(channel, order, number, out):
              "Bidi": channel.stream_stream}
     method = kinds[order["method"]](f"/fault.Echo/{order['method']}", request_serializer=lambda m: msg(*m),
                                     response_deserializer=parse_msg)
-    requests = [(text, 0) for text in order["messages"]]
+    requests = [(text, 0) for text in order["messages"].split("|")]
     argument = iter(requests) if order["method"] in ("ClientStream", "Bidi") else requests[0]
     received, code, text = [], "OK", ""
     try:
-        answer = method(argument, timeout=order["timeout_ms"] / 1000, wait_for_ready=order["wait_for_ready"])
+        answer = method(argument, timeout=int(order["timeout_ms"]) / 1000, wait_for_ready=order["wait_for_ready"] == "1")
         if order["method"] in ("ServerStream", "Bidi"):
             for reply in answer:
                 received.append(reply[0])
@@ -37,16 +37,21 @@ def main():
             print(json.dumps(line), flush=True)
 
     for line in sys.stdin:
-        order = json.loads(line)
-        with grpc.insecure_channel(order["address"], options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-            if order["concurrent"]:
-                threads = [threading.Thread(target=call, args=(channel, order, i, out)) for i in range(order["calls"])]
+        order = dict(pair.split("=", 1) for pair in line.rstrip("\n").split("\t"))
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if "keepalive_ms" in order:
+            options += [("grpc.keepalive_time_ms", int(order["keepalive_ms"])),
+                        ("grpc.keepalive_timeout_ms", int(order["keepalive_timeout_ms"]))]
+        with grpc.insecure_channel(order["address"], options=options) as channel:
+            calls = range(int(order["calls"]))
+            if order["concurrent"] == "1":
+                threads = [threading.Thread(target=call, args=(channel, order, i, out)) for i in calls]
                 for thread in threads:
                     thread.start()
                 for thread in threads:
                     thread.join()
             else:
-                for i in range(order["calls"]):
+                for i in calls:
                     call(channel, order, i, out)
         out({"done": True})
 

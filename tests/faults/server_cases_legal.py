@@ -47,7 +47,7 @@ def empty_data_in_calls(calls: int, each: int):
 def many_cancels(n: int):
     """Server-streaming calls, cancelled when the first answer came."""
     def play(arena: Arena) -> str:
-        peer = arena.dial()
+        peer = arena.dial(hello=PREFACE + settings((4, 2_000)))
         block = literal_block(request("/fault.Echo/ServerStream"))
         for i in ids(n):
             peer.send(headers(i, block) + data(i, lpm(msg("x", 100_000)), True))
@@ -200,7 +200,7 @@ def two_frames(cut: int):
 
 
 def byte_by_byte(arena: Arena) -> str:
-    peer = arena.dial(hello=b"", windows=False)
+    peer = arena.dial(hello=b"", windows=False, acks=False)
     for byte in PREFACE + settings() + headers(1) + data(1, HELLO[:2]) + data(1) + data(1, HELLO[2:], True):
         peer.send(bytes([byte]))
         time.sleep(0.0005)

@@ -1,18 +1,19 @@
 """Who is tested: a server program that listens on a port, a client program that dials an address.
 
 A server is started as `COMMAND PORT` and prints `ready PORT` (port 0: it picks one). A client is started once and reads one
-call order a line, in JSON, from standard input:
+call order a line from standard input, as `key=value` separated by tabs:
 
-    {"address": "127.0.0.1:5000", "method": "Unary", "messages": ["hello"], "timeout_ms": 2000, "calls": 1,
-     "concurrent": false, "wait_for_ready": false, "options": {}}
+    address=127.0.0.1:5000  method=Unary  messages=hello|again  timeout_ms=2000  calls=1  concurrent=0  wait_for_ready=0
 
-`messages` are texts for the requests of each call. For each call it prints one line, and one line at the end:
+`messages` are the requests' texts. `keepalive_ms` and `keepalive_timeout_ms` may follow. For each call the client prints one
+line of JSON, and one line at the end:
 
     {"call": 0, "code": "OK", "message": "", "received": ["hello"]}
     {"done": true}
 
 One order is one channel, closed before `done`. The service is `fault.proto` beside this file. A request's text says what
-the handler does: `sleep:N` waits N ms, `fail:CODE:text` fails (the code by number), `size:N` answers with N letters.
+the handler does: `sleep:N` waits N ms or until the call ends, `block:N` waits N ms whatever happens, `fail:CODE:text` fails
+(the code by number), `size:N` answers with N letters.
 """
 
 from __future__ import annotations
@@ -112,9 +113,9 @@ class Client:
         return Server.rss_mib(self)  # type: ignore[arg-type]
 
     def order(self, address: tuple[str, int], method: str = "Unary", **more) -> None:
-        order = {"address": f"{address[0]}:{address[1]}", "method": method, "messages": ["hello"], "timeout_ms": 2000,
-                 "calls": 1, "concurrent": False, "wait_for_ready": False, "options": {}}
-        self.process.stdin.write(json.dumps(order | more).encode() + b"\n")
+        order = {"address": f"{address[0]}:{address[1]}", "method": method, "messages": "hello", "timeout_ms": 2000, "calls": 1,
+                 "concurrent": 0, "wait_for_ready": 0} | more
+        self.process.stdin.write("\t".join(f"{key}={value}" for key, value in order.items()).encode() + b"\n")
         self.process.stdin.flush()
 
     def results(self, timeout: float) -> list[dict]:
