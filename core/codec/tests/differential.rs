@@ -96,17 +96,29 @@ fn random_fields(ty: &MessageType, r: &mut Random, depth: u32, out: &mut Vec<u8>
         let one = |r: &mut Random, out: &mut Vec<u8>| match field.kind() {
             Double | Fixed64 | SFixed64 => {
                 // no NaN: it is not equal to itself
-                let n = if field.kind() == Double { (r.next() as i32 as f64 / 8.0).to_bits() } else { r.next() };
+                let n = if field.kind() == Double {
+                    (r.next() as i32 as f64 / 8.0).to_bits()
+                } else {
+                    r.next()
+                };
                 out.extend(n.to_le_bytes());
             }
             Float | Fixed32 | SFixed32 => {
-                let n = if field.kind() == Float { (r.next() as i16 as f32 / 8.0).to_bits() } else { r.next() as u32 };
+                let n = if field.kind() == Float {
+                    (r.next() as i16 as f32 / 8.0).to_bits()
+                } else {
+                    r.next() as u32
+                };
                 out.extend(n.to_le_bytes());
             }
             String => {
                 let len = r.below(80);
                 let text: std::string::String =
-                    (0..len).map(|_| if r.below(30) == 0 { 'é' } else { (b'a' + r.below(26) as u8) as char }).collect();
+                    (0..len)
+                        .map(|_| {
+                            if r.below(30) == 0 { 'é' } else { (b'a' + r.below(26) as u8) as char }
+                        })
+                        .collect();
                 varint(out, text.len() as u64);
                 out.extend(text.as_bytes());
             }
@@ -126,7 +138,12 @@ fn random_fields(ty: &MessageType, r: &mut Random, depth: u32, out: &mut Vec<u8>
             2 if matches!(field.kind(), Message) => {
                 let mut body = Vec::new();
                 if depth > 0 {
-                    random_fields(&field.message_type().expect("a message"), r, depth - 1, &mut body);
+                    random_fields(
+                        &field.message_type().expect("a message"),
+                        r,
+                        depth - 1,
+                        &mut body,
+                    );
                 }
                 varint(out, number << 3 | 2);
                 varint(out, body.len() as u64);
@@ -174,10 +191,13 @@ fn same_for_both(source: &str, name: &str, seed: u64) {
     for round in 0..3000 {
         let mut bytes = Vec::new();
         random_fields(&ty, &mut r, 3, &mut bytes);
-        let theirs = DynamicMessage::decode(desc.clone(), &bytes[..]).expect("the generator writes valid messages");
-        let ours = Message::decode_slice(&ty, &bytes).unwrap_or_else(|e| panic!("round {round}: {e}: {bytes:02x?}"));
+        let theirs = DynamicMessage::decode(desc.clone(), &bytes[..])
+            .expect("the generator writes valid messages");
+        let ours = Message::decode_slice(&ty, &bytes)
+            .unwrap_or_else(|e| panic!("round {round}: {e}: {bytes:02x?}"));
         let encoded = ours.encode().expect("nothing is required");
-        let again = DynamicMessage::decode(desc.clone(), &encoded[..]).expect("they read what we write");
+        let again =
+            DynamicMessage::decode(desc.clone(), &encoded[..]).expect("they read what we write");
         let back = ty.decode(encoded.clone()).expect("we read what we write");
         assert_eq!(back, ours, "round {round}");
         assert_eq!(back.encode().as_ref(), Ok(&encoded));
@@ -242,7 +262,13 @@ fn broken_bytes_are_refused_by_both_or_by_neither_and_never_panic() {
     }
 }
 
-fn agree(ty: &MessageType, desc: &prost_reflect::MessageDescriptor, bytes: &[u8], refused: &mut u32, taken: &mut u32) {
+fn agree(
+    ty: &MessageType,
+    desc: &prost_reflect::MessageDescriptor,
+    bytes: &[u8],
+    refused: &mut u32,
+    taken: &mut u32,
+) {
     let ours = Message::decode_slice(ty, bytes);
     let theirs = DynamicMessage::decode(desc.clone(), bytes);
     match (&ours, &theirs) {
@@ -271,7 +297,10 @@ fn known_difference(
         // a known number with another wire type is an unknown field; proto2 strings need not be UTF-8
         (Ok(m), Err(e)) => {
             let text = e.to_string();
-            text.contains("invalid wire type") || text.contains("UTF-8") || text.contains("varint") || format!("{m:?}").contains("unknown bytes")
+            text.contains("invalid wire type")
+                || text.contains("UTF-8")
+                || text.contains("varint")
+                || format!("{m:?}").contains("unknown bytes")
         }
         _ => false,
     }

@@ -553,15 +553,27 @@ impl RawVec {
         let start = self.len;
         // SAFETY: room for `count` elements of this size was just made behind the last one.
         let mut to = unsafe { self.ptr.cast::<T>().add(start as usize) };
-        for done in 0..count as u32 {
-            let value = next()?;
-            // SAFETY: as above; `done` is below `count`.
-            unsafe {
-                to.write(value);
-                to = to.add(1);
+        // SAFETY: as above; the end is `count` elements on.
+        let end = unsafe { to.add(count) };
+        let mut outcome = Ok(());
+        while to != end {
+            match next() {
+                Ok(value) => {
+                    // SAFETY: `to` is before the end.
+                    unsafe {
+                        to.write(value);
+                        to = to.add(1);
+                    }
+                }
+                Err(e) => {
+                    outcome = Err(e);
+                    break;
+                }
             }
-            self.len = start + done + 1;
         }
-        Ok(())
+        // SAFETY: both are in the room that was made.
+        let left = unsafe { end.offset_from(to) } as usize;
+        self.len = start + (count - left) as u32;
+        outcome
     }
 }

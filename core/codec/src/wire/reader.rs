@@ -135,18 +135,20 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn long_varint(&mut self) -> Result<u64, Kind> {
-        if let Some(eight) = self.buf.get(self.pos..self.pos + 8) {
-            let word = u64::from_le_bytes(eight.try_into().unwrap_or_default());
-            let stops = !word & 0x8080_8080_8080_8080;
-            if stops != 0 {
-                // all bytes up to and with the one that has no continuation bit
-                let bits = stops.trailing_zeros() + 1;
-                self.pos += (bits / 8) as usize;
-                let word = if bits == 64 { word } else { word & ((1 << bits) - 1) };
-                return Ok(fold(word & 0x7f7f_7f7f_7f7f_7f7f));
+        let Some(ten) = self.buf.get(self.pos..).and_then(|rest| rest.first_chunk::<10>()) else {
+            return self.slow_varint();
+        };
+        // branches on the length are predicted, so that the next value need not wait for this one
+        let mut value = u64::from(ten[0]);
+        for (i, &b) in ten.iter().enumerate().skip(1) {
+            // the continuation bit of the byte before lies where this byte's lowest bit goes
+            value = value.wrapping_add(u64::from(b).wrapping_sub(1) << (7 * i));
+            if b < 0x80 {
+                self.pos += i + 1;
+                return Ok(value);
             }
         }
-        self.slow_varint()
+        Err(Kind::VarintTooLong)
     }
 
     #[inline(never)]
@@ -267,12 +269,4 @@ impl<'a> Reader<'a> {
         };
         Ok(Some((tag >> 3, value)))
     }
-}
-
-/// Packs eight groups of seven bits, one a byte, into 56 bits.
-#[inline(always)]
-fn fold(x: u64) -> u64 {
-    let x = (x & 0x007f_007f_007f_007f) | ((x & 0x7f00_7f00_7f00_7f00) >> 1);
-    let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x3fff_0000_3fff_0000) >> 2);
-    (x & 0x0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4)
 }
