@@ -159,6 +159,24 @@ fn a_cancelled_call_is_told_once_and_answered_never() {
 }
 
 #[test]
+fn a_client_that_leaves_before_its_error_is_answered_gets_no_answer() {
+    let mut call = call(MethodKind::BIDI_STREAMING);
+    call.handle_data(Bytes::from_static(&[2, 0, 0, 0, 0]));
+    assert!(matches!(call.poll_event(), Some(ServerEvent::Failed(_))));
+    call.handle_gone(Status::new(Code::Cancelled, ""));
+    assert!(call.is_ended());
+    assert_eq!(call.finish(&Status::ok()), None);
+}
+
+#[test]
+fn a_call_answered_before_its_deadline_was_told_hears_no_more_of_it() {
+    let mut call = call(MethodKind::BIDI_STREAMING);
+    call.handle_time(at(100));
+    assert_eq!(call.finish(&Status::ok()).unwrap().code(), Code::DeadlineExceeded);
+    assert_eq!(call.poll_event(), None);
+}
+
+#[test]
 fn a_finished_call_hears_of_nothing_any_more() {
     let mut call = call(MethodKind::BIDI_STREAMING);
     assert_eq!(call.finish(&Status::new(Code::NotFound, "")).unwrap().code(), Code::NotFound);

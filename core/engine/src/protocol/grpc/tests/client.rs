@@ -147,10 +147,11 @@ fn a_reset_before_the_trailers_fails_the_call_by_the_table() {
 fn a_reset_after_the_trailers_changes_nothing() {
     let mut stream = answered(MethodKind::UNARY);
     stream.handle_data(frame("hi"));
-    stream.handle_trailers(headers(OK_TRAILERS));
+    stream.handle_trailers(headers(&[("grpc-status", "0"), ("grpc-message", "fine")]));
     stream.handle_reset(0, at(50));
     stream.handle_disconnect("gone");
-    assert_eq!(code(&mut stream), Code::Ok);
+    let (_, status, _) = end(&mut stream);
+    assert_eq!((status.code(), status.message()), (Code::Ok, "fine"));
 }
 
 /// Digest, 1.8 and 12: the peer's cancel just before our own timer is the deadline.
@@ -336,6 +337,11 @@ fn a_grpc_status_wins_over_the_http_status() {
     late.handle_headers(500, headers(OK_HEADERS), false);
     late.handle_trailers(headers(&[("grpc-status", "7")]));
     assert_eq!(code(&mut late), Code::PermissionDenied);
+
+    let mut bare = stream(MethodKind::UNARY);
+    bare.handle_headers(503, headers(OK_HEADERS), false);
+    bare.handle_trailers(headers(&[("x", "y")]));
+    assert_eq!(code(&mut bare), Code::Unavailable, "trailers without one leave the HTTP status");
 
     let mut page = stream(MethodKind::UNARY);
     page.handle_headers(503, headers(&[("grpc-status", "0")]), false);

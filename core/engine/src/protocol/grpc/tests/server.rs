@@ -123,6 +123,12 @@ fn metadata_over_the_limits_is_resource_exhausted() {
     let mut path = incoming(&[]);
     path.path = Bytes::from(vec![b'/'; 20_000]);
     assert_eq!(rejected(path).1, Some(Code::ResourceExhausted));
+    // name + value + 32 of te and content-type, the path, the authority
+    let sum = (2 + 8 + 32) + (12 + 16 + 32) + "/greet.Greeter/Hello".len() + "localhost".len();
+    for (max_bytes, fits) in [(sum, true), (sum - 1, false)] {
+        let limits = ServerLimits { max_bytes, ..ServerLimits::default() };
+        assert_eq!(matches!(accept(incoming(&[]), &limits), Accepted::Call(_)), fits);
+    }
     // over the limit wins over what else is wrong with the metadata
     assert_eq!(refused(&[("x-bin", "?"), ("x", &long)]), Code::ResourceExhausted);
 }
