@@ -10,7 +10,7 @@ mod server;
 mod workers;
 
 pub use client::{ClientCallHandle, StartCall, start_call, start_unary};
-pub use server::{IncomingCall, PortHandler, ServerCallHandle};
+pub use server::{IncomingCall, PortHandler, ServerCallHandle, accept_call};
 #[cfg(feature = "net")]
 pub use workers::Workers;
 

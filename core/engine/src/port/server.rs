@@ -190,30 +190,35 @@ impl PortHandler {
 }
 
 impl Handler for PortHandler {
-    fn handle(&self, mut call: ServerCall) {
-        let shared = Arc::new(Shared {
-            ops: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            blocked: AtomicBool::new(false),
-            finished: AtomicBool::new(false),
-            tag: NEXT_TAG.fetch_add(1, Ordering::Relaxed),
-        });
-        let slot = call.take_slot();
-        let rt = call.rt().clone();
-        let mut pump = Pump {
-            streamed: call.head().kind.client_streaming,
-            call: Some(call),
-            shared,
-            queue: self.queue.clone(),
-            method: self.method,
-            slot,
-            announced: false,
-            credits: 0,
-            half_closed: false,
-            spare: Vec::new(),
-        };
-        rt.spawn(std::future::poll_fn(move |cx| pump.poll(cx)));
+    fn handle(&self, call: ServerCall) {
+        accept_call(call, self.method, &self.queue);
     }
+}
+
+/// Turns one call into events of `queue`: [`Event::Call`] first.
+pub fn accept_call(mut call: ServerCall, method: u64, queue: &Arc<Queue>) {
+    let shared = Arc::new(Shared {
+        ops: Mutex::default(),
+        waiting: AtomicUsize::new(0),
+        blocked: AtomicBool::new(false),
+        finished: AtomicBool::new(false),
+        tag: NEXT_TAG.fetch_add(1, Ordering::Relaxed),
+    });
+    let slot = call.take_slot();
+    let rt = call.rt().clone();
+    let mut pump = Pump {
+        streamed: call.head().kind.client_streaming,
+        call: Some(call),
+        shared,
+        queue: queue.clone(),
+        method,
+        slot,
+        announced: false,
+        credits: 0,
+        half_closed: false,
+        spare: Vec::new(),
+    };
+    rt.spawn(std::future::poll_fn(move |cx| pump.poll(cx)));
 }
 
 struct Pump {

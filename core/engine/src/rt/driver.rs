@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -160,6 +160,14 @@ impl Engine {
     /// Readable whenever [`Engine::turn`] has something to do. Owned by the engine.
     pub fn descriptor(&self) -> RawFd {
         self.0.descriptor
+    }
+
+    /// A duplicate of [`Engine::descriptor`] that its holder owns, for loops that insist on that.
+    ///
+    /// # Errors
+    /// The system gives no further descriptor.
+    pub fn duplicate_descriptor(&self) -> io::Result<OwnedFd> {
+        lock(&self.0.reactor).duplicate()
     }
 
     /// Whether the process was forked since this engine was made; then it must not be touched again.
@@ -380,9 +388,14 @@ impl Shared {
             Some(Duration::ZERO)
         };
         // the poller counts milliseconds and mio rounds up, so a timer is never early
-        if let Err(error) = reactor.wait(self.rt.now(), timeout) {
+        let mut more = reactor.wait(self.rt.now(), timeout).unwrap_or_else(|error| {
             log::error!(target: "stubless", "the system's poller failed: {error}");
             std::thread::sleep(Duration::from_millis(10));
+            false
+        });
+        // all of them now: a host that watches the descriptor is told of a change only once
+        while more {
+            more = reactor.wait(self.rt.now(), Some(Duration::ZERO)).unwrap_or(false);
         }
         executor.run(self.rt.now());
     }

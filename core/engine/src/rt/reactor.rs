@@ -16,6 +16,9 @@ use slab::Slab;
 use super::executor::lock;
 use crate::time::Time;
 
+/// Events taken in one look.
+const EVENTS: usize = 256;
+
 const WAKE: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 
@@ -133,7 +136,7 @@ impl Reactor {
         };
         Ok(Reactor {
             poll,
-            events: Events::with_capacity(256),
+            events: Events::with_capacity(EVENTS),
             sources,
             waker,
             #[cfg(target_os = "linux")]
@@ -163,11 +166,17 @@ impl Reactor {
         self.last_wait
     }
 
-    /// Waits for events at most `timeout` (`None`: without limit) and wakes their tasks.
-    pub fn wait(&mut self, now: Time, timeout: Option<Duration>) -> io::Result<()> {
+    /// The same poller under another descriptor.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::dup(self.poll.registry().as_fd())?)
+    }
+
+    /// Waits for events at most `timeout` (`None`: without limit) and wakes their tasks. `true`: there may be more
+    /// events than fitted in one look.
+    pub fn wait(&mut self, now: Time, timeout: Option<Duration>) -> io::Result<bool> {
         self.last_wait = now;
         match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             other => other?,
         }
         for event in &self.events {
@@ -190,7 +199,7 @@ impl Reactor {
             let mut expirations = [0u8; 8];
             let _ = rustix::io::read(self.timer.as_fd(), &mut expirations);
         }
-        Ok(())
+        Ok(self.events.iter().count() >= EVENTS)
     }
 
     /// Makes the descriptor readable at `next`, for a host that only watches descriptors. A later time than the one
