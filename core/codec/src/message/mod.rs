@@ -6,7 +6,7 @@ pub(crate) mod map;
 pub(crate) mod merge;
 pub(crate) mod raw;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 mod view;
 
@@ -20,6 +20,7 @@ pub(crate) use arena::{ArenaPtr, Exhausted};
 pub use edit::{ListMut, MapMut, MessageMut};
 use raw::RawMessage;
 pub(crate) use raw::{DefaultInstance, HEADER_BYTES};
+pub(crate) use value::Given;
 pub use value::Value;
 pub use view::{ListRef, MapRef, MessageRef};
 

@@ -16,6 +16,13 @@ use super::well_known::WellKnown;
 use crate::error::SchemaError;
 use crate::wire::MAX_FIELD_NUMBER;
 
+/// Longest full name. A few bytes of descriptor repeat the whole name of their scope, so names are what grows.
+const MAX_NAME_BYTES: usize = 2048;
+/// Bytes of all full names of a schema; what they take in memory is a small multiple of it.
+const MAX_ALL_NAMES_BYTES: usize = 256 << 20;
+/// Parts of a package name.
+const MAX_PACKAGE_PARTS: usize = 32;
+
 /// A file together with the bytes it was read from.
 pub(crate) type Source = (Bytes, Arc<FileProto>);
 
@@ -35,6 +42,8 @@ struct Linker<'a> {
     owner: HashMap<Box<str>, u32>,
     pending: Vec<Pending<'a>>,
     enums: Vec<EnumTable>,
+    /// Bytes of all full names so far.
+    name_bytes: usize,
     /// Declared extensions: proto, scope, file, inherited features.
     extensions: Vec<(&'a FieldProto, String, u32, Features)>,
 }
@@ -48,6 +57,7 @@ pub(crate) fn link(files: &[Source]) -> Result<Arc<Tables>, SchemaError> {
         owner: HashMap::new(),
         pending: Vec::new(),
         enums: Vec::new(),
+        name_bytes: 0,
         extensions: Vec::new(),
     };
     for (index, (_, file)) in files.iter().enumerate() {
@@ -72,12 +82,9 @@ fn sorted(files: &[Source]) -> Result<Vec<Source>, SchemaError> {
                 }
                 state[index] = 1;
             }
-            let imports = file
-                .dependencies
-                .iter()
-                .map(|d| (d, true))
-                .chain(file.soft_dependencies.iter().map(|d| (d, false)));
-            let Some((import, hard)) = imports.clone().nth(next) else {
+            let hard = next < file.dependencies.len();
+            let import = file.dependencies.get(next).or_else(|| file.soft_dependencies.get(next - file.dependencies.len()));
+            let Some(import) = import else {
                 state[index] = 2;
                 order.push(files[index].clone());
                 continue;
@@ -124,6 +131,10 @@ impl<'a> Linker<'a> {
         if !is_identifier(name) {
             return self.invalid(file, &full, format!("{name:?} is not an identifier"));
         }
+        self.name_bytes += full.len();
+        if full.len() > MAX_NAME_BYTES || self.name_bytes > MAX_ALL_NAMES_BYTES {
+            return self.invalid(file, name, "the schema's names are too long or too many");
+        }
         if self.symbols.contains_key(full.as_str()) {
             let other = self.owner.get(full.as_str()).and_then(|&f| self.files.get(f as usize));
             let place = other.map_or(String::new(), |f| format!(" in {}", f.1.name));
@@ -135,6 +146,9 @@ impl<'a> Linker<'a> {
     }
 
     fn declare_file(&mut self, index: u32, file: &'a FileProto) -> Result<(), SchemaError> {
+        if file.package.len() > MAX_NAME_BYTES || file.package.split('.').count() > MAX_PACKAGE_PARTS {
+            return self.invalid(index, "package", "the package name is too long");
+        }
         let mut prefix = String::new();
         for part in file.package.split('.').filter(|_| !file.package.is_empty()) {
             prefix = join(&prefix, part);
@@ -349,6 +363,9 @@ impl<'a> Linker<'a> {
             extension_ranges.push((start as u32, end as u32));
         }
         extension_ranges.sort_unstable();
+        if extension_ranges.windows(2).any(|pair| pair[0].1 > pair[1].0) {
+            return self.invalid(file, name, "extension ranges overlap");
+        }
         let mut declared: Vec<(FieldEntry, FieldInfo)> = Vec::with_capacity(proto.fields.len());
         let mut oneof_members = vec![0usize; proto.oneofs.len()];
         let mut synthetic = vec![false; proto.oneofs.len()];
@@ -394,7 +411,7 @@ impl<'a> Linker<'a> {
         }
         for (entry, info) in &declared {
             let n = entry.number;
-            if extension_ranges.iter().any(|&(start, end)| (start..end).contains(&n)) {
+            if in_ranges(&extension_ranges, n) {
                 return self.invalid(
                     file,
                     &info.full_name,
@@ -404,6 +421,7 @@ impl<'a> Linker<'a> {
         }
         let (mut fields, mut infos): (Vec<_>, Vec<_>) = declared.into_iter().unzip();
         let mut groups: Vec<layout::Group> = vec![Vec::new(); proto.oneofs.len()];
+        let mut lone = vec![0u16; proto.oneofs.len()];
         let last = fields.len().saturating_sub(1);
         for (i, (entry, info)) in fields.iter_mut().zip(&mut infos).enumerate() {
             info.index = i as u16;
@@ -414,6 +432,7 @@ impl<'a> Linker<'a> {
             } as u16;
             if info.oneof != NONE16 {
                 if synthetic[info.oneof as usize] {
+                    lone[info.oneof as usize] = i as u16;
                     entry.shape = Shape::Single;
                     info.oneof = NONE16;
                 } else {
@@ -426,12 +445,9 @@ impl<'a> Linker<'a> {
             name: name.as_str().into(),
             options: options.clone(),
             case: placed.cases[i],
-            members: if synthetic[i] {
-                (0..fields.len() as u16)
-                    .filter(|&f| proto_oneof(proto, order[f as usize]) == Some(i))
-                    .collect()
-            } else {
-                groups[i].clone().into()
+            members: match synthetic[i] {
+                true => [lone[i]].into(),
+                false => groups[i].clone().into(),
             },
             synthetic: synthetic[i],
         });
@@ -674,7 +690,7 @@ impl<'a> Linker<'a> {
         for (i, (x, scope, file, features)) in self.extensions.iter().enumerate() {
             let (mut entry, mut info) = self.field(x, scope, *file, *features, NONE16, None)?;
             let ranges = &messages[info.owner as usize].info.extension_ranges;
-            if !ranges.iter().any(|&(start, end)| (start..end).contains(&entry.number)) {
+            if !in_ranges(ranges, entry.number) {
                 let reason =
                     format!("{} has no extension range for number {}", x.extendee, entry.number);
                 return self.invalid(*file, &info.full_name, reason);
@@ -739,8 +755,10 @@ impl<'a> Linker<'a> {
     }
 }
 
-fn proto_oneof(proto: &MessageProto, declared: u16) -> Option<usize> {
-    proto.fields.get(declared as usize)?.oneof.map(|i| i as usize)
+/// Whether one of the sorted, disjoint ranges holds `number`.
+fn in_ranges(ranges: &[(u32, u32)], number: u32) -> bool {
+    let behind = ranges.partition_point(|r| r.0 <= number);
+    behind > 0 && ranges[behind - 1].1 > number
 }
 
 /// Marks the types whose messages have to be looked through for missing required fields.

@@ -3,6 +3,8 @@
 //! Written by hand because the usual struct crates drop what they do not know: editions, features and custom options.
 //! Options stay bytes. Spec: google/protobuf/descriptor.proto, whose field numbers stand in the matches below.
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 
 use super::features::Syntax;
@@ -121,11 +123,12 @@ pub(crate) fn parse_file(bytes: &Bytes) -> Result<FileProto, SchemaError> {
     });
     let name = if file.name.is_empty() { "descriptor".into() } else { file.name.clone() };
     done.map_err(|reason| SchemaError::Malformed { file: name.clone(), reason })?;
-    weak.sort_unstable();
-    weak.dedup();
-    for index in weak.into_iter().rev() {
-        if index < file.dependencies.len() {
-            file.soft_dependencies.push(file.dependencies.remove(index));
+    let weak: HashSet<usize> = weak.into_iter().collect();
+    let all = std::mem::take(&mut file.dependencies);
+    for (i, dependency) in all.into_iter().enumerate() {
+        match weak.contains(&i) {
+            true => file.soft_dependencies.push(dependency),
+            false => file.dependencies.push(dependency),
         }
     }
     file.syntax = match (syntax.as_str(), edition) {
