@@ -96,8 +96,8 @@ fn chunks_of_every_size_make_the_same_messages() {
 }
 
 #[test]
-fn a_message_in_one_chunk_is_not_copied() {
-    let (bytes, _) = wire(&[10, 20, 30]);
+fn a_large_message_in_one_chunk_is_not_copied() {
+    let (bytes, _) = wire(&[1025, 2000, 30_000]);
     let bytes = Bytes::from(bytes);
     let mut deframer = Deframer::new(LIMIT);
     deframer.push(bytes.clone());
@@ -111,6 +111,18 @@ fn a_message_in_one_chunk_is_not_copied() {
     assert_eq!(deframer.poll_frame(), Ok(None));
     deframer.push(payload.clone());
     assert_eq!(deframer.poll_frame().unwrap().unwrap().payload.as_ptr(), payload.as_ptr());
+}
+
+#[test]
+fn a_small_message_that_is_kept_does_not_keep_its_chunk() {
+    let (bytes, _) = wire(&[0, 10, 20_000, 1024]);
+    let chunk = Bytes::from(bytes);
+    let mut deframer = Deframer::new(LIMIT);
+    deframer.push(chunk.clone());
+    let mut kept = drain(&mut deframer);
+    assert!(!chunk.is_unique());
+    kept.remove(2);
+    assert!(chunk.is_unique(), "only the large one held it");
 }
 
 /// Row 17.
