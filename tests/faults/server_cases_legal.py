@@ -47,7 +47,7 @@ def empty_data_in_calls(calls: int, each: int):
 def many_cancels(n: int):
     """Server-streaming calls, cancelled when the first answer came."""
     def play(arena: Arena) -> str:
-        peer = arena.dial(hello=PREFACE + settings((4, 2_000)))
+        peer = arena.dial(hello=PREFACE + settings((4, 2_000)) + window_update(0, 1 << 24), windows=False)
         block = literal_block(request("/fault.Echo/ServerStream"))
         for i in ids(n):
             peer.send(headers(i, block) + data(i, lpm(msg("x", 100_000)), True))

@@ -217,6 +217,10 @@ impl ServerCall {
     pub fn send_message(&mut self, mut message: Bytes) -> Result<(), Status> {
         self.send_headers();
         let Some(wire) = &mut self.wire else { return Err(ended()) };
+        // a handler that only sends hears of a cancel here
+        if on_stream!(&wire.stream, s => s.is_dead()) {
+            return Err(ended());
+        }
         for observer in self.observers.iter_mut().rev() {
             observer.sending(&mut message);
         }

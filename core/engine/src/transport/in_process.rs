@@ -219,6 +219,11 @@ impl ServerStream {
         self.0.poll_flush(cx)
     }
 
+    /// Whether nobody is left to read.
+    pub fn is_dead(&self) -> bool {
+        lock(self.0.outgoing()).closed
+    }
+
     pub fn reset(&mut self, code: u32) {
         self.0.reset(code);
     }

@@ -101,7 +101,8 @@ impl ClientStream {
 
     /// Hands over what the window allows; ready when nothing waits any more.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        poll_flush(&mut self.outbox, &mut self.sending, cx)
+        // that sending is in vain is told by the receiving side
+        poll_flush(&mut self.outbox, &mut self.sending, cx).map(|_| ())
     }
 
     /// Ends the stream at once.
@@ -122,6 +123,8 @@ pub(crate) struct ServerStream {
     id: u32,
     meter: MeterHandle,
     finished: bool,
+    /// What was queued could not be sent any more.
+    is_dead: bool,
 }
 
 impl ServerStream {
@@ -133,7 +136,8 @@ impl ServerStream {
         let id = respond.stream_id().as_u32();
         let window = body.flow_control().clone();
         let receiving = Receiving::Body(body);
-        ServerStream { receiving, window, respond, sending: None, outbox: Outbox::default(), id, meter, finished: false }
+        let (outbox, sending) = (Outbox::default(), None);
+        ServerStream { receiving, window, respond, sending, outbox, id, meter, finished: false, is_dead: false }
     }
 
     /// What the request brought next. After its end this waits for a reset: that is how a cancel is seen.
@@ -214,12 +218,20 @@ impl ServerStream {
         }
         let Some(sending) = &mut self.sending else {
             self.outbox = Outbox::default();
+            self.is_dead = true;
             return Poll::Ready(());
         };
         let ending = self.outbox.is_ending();
-        ready!(poll_flush(&mut self.outbox, sending, cx));
+        if ready!(poll_flush(&mut self.outbox, sending, cx)).is_err() {
+            self.is_dead = true;
+        }
         self.finished |= ending;
         Poll::Ready(())
+    }
+
+    /// Whether sending was found to be in vain: the stream was reset or its connection is gone.
+    pub fn is_dead(&self) -> bool {
+        self.is_dead
     }
 
     /// Ends the stream at once.
@@ -268,7 +280,10 @@ fn release(window: Option<&mut FlowControl>, bytes: usize) {
     }
 }
 
-fn poll_flush(outbox: &mut Outbox, sending: &mut SendStream<FrameBytes>, cx: &mut Context<'_>) -> Poll<()> {
+/// The stream has ended below us; what was queued is gone.
+struct InVain;
+
+fn poll_flush(outbox: &mut Outbox, sending: &mut SendStream<FrameBytes>, cx: &mut Context<'_>) -> Poll<Result<(), InVain>> {
     loop {
         let wanted = outbox.wanted();
         let mut window = 0;
@@ -282,7 +297,7 @@ fn poll_flush(outbox: &mut Outbox, sending: &mut SendStream<FrameBytes>, cx: &mu
                     Poll::Ready(Some(Err(_)) | None) => {
                         // the stream has ended below us: the receiving side tells how
                         *outbox = Outbox::default();
-                        return Poll::Ready(());
+                        return Poll::Ready(Err(InVain));
                     }
                 }
             }
@@ -291,12 +306,12 @@ fn poll_flush(outbox: &mut Outbox, sending: &mut SendStream<FrameBytes>, cx: &mu
             Next::Data(frame, end) => sending.send_data(frame, end),
             Next::Trailers(trailers) => sending.send_trailers(trailers),
             Next::Window(_) => continue,
-            Next::Nothing => return Poll::Ready(()),
+            Next::Nothing => return Poll::Ready(Ok(())),
         };
         if let Err(error) = sent {
             log::trace!(target: "stubless", "not sent: {error}");
             *outbox = Outbox::default();
-            return Poll::Ready(());
+            return Poll::Ready(Err(InVain));
         }
     }
 }
