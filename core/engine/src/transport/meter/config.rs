@@ -41,7 +41,8 @@ impl Default for PingPolicy {
 /// When a client that opens calls only to reset them has to go (CVE-2023-44487, also when paced).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EarlyResets {
-    /// How many of the last finished streams are looked at; nothing is judged before there are so many. Default 500.
+    /// How many of the last finished streams are looked at; nothing is judged before there are so many. Default 1,100: a
+    /// client that cancels a thousand calls at once has done no harm yet.
     pub streams: u32,
     /// Above this share of them the connection is closed with `too_many_resets`. Default 50.
     pub percent: u32,
@@ -51,7 +52,7 @@ pub struct EarlyResets {
 
 impl Default for EarlyResets {
     fn default() -> Self {
-        EarlyResets { streams: 500, percent: 50, within: Duration::from_secs(1) }
+        EarlyResets { streams: 1_100, percent: 50, within: Duration::from_secs(1) }
     }
 }
 

@@ -43,6 +43,10 @@ use shared::Shared;
 
 /// A lingering close swallows at most this many bytes.
 const MAX_LINGER_BYTES: usize = 4 << 20;
+/// So many bytes go to `h2` in one go; then the connection's task has to let others run. h2 itself reads for as long as the
+/// socket gives, so one fast peer would starve the other connections, and pile up more small frames than their reader, who
+/// shares the thread, was given time to take.
+const MAX_TURN_BYTES: usize = 128 << 10;
 
 /// How far a close has come.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ pub struct Meter<T> {
     linger: bool,
     shut: bool,
     swallowed: usize,
+    /// Bytes read since the reader last had to wait.
+    turn: usize,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -93,6 +99,7 @@ impl<T> Meter<T> {
             ended: false,
             shut: false,
             swallowed: 0,
+            turn: 0,
             bytes_in: 0,
             bytes_out: 0,
         };
@@ -403,6 +410,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
+            if self.turn >= MAX_TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let held = self.inbound.held_len;
             if buf.remaining() <= HEADER_LEN {
                 ready!(self.poll_receive_little(cx))?;
@@ -465,6 +476,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
 
     fn take_in(&mut self, bytes: &mut [u8], fresh: usize) -> usize {
         let now = self.shared.now();
+        self.turn += fresh;
         let block_before = self.inbound.block;
         let walk = self.inbound.walk(bytes, &mut self.rules, now);
         self.publish_read(fresh, block_before, now);
@@ -516,6 +528,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Meter<T> {
         }
         let polled = this.poll_receive(cx, buf);
         if polled.is_pending() {
+            this.turn = 0;
             this.wait_to_read(cx);
             // a request may have come between the look and the waker
             if this.shared.asked.load(Relaxed) || this.is_cut() {

@@ -214,6 +214,16 @@ impl TestMeter {
         self.read_by(4096)
     }
 
+    /// As often as the meter asks for another turn.
+    pub fn read_all(&mut self) -> Vec<u8> {
+        let mut got = self.read();
+        while !self.wire.lock().unwrap().incoming.is_empty() && self.handle.close_reason().is_none()
+        {
+            got.extend(self.read());
+        }
+        got
+    }
+
     /// Reads until nothing more comes, `size` bytes at a time.
     pub fn read_by(&mut self, size: usize) -> Vec<u8> {
         let mut got = Vec::new();
