@@ -25,6 +25,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// Most pairs a sender may add: far above what any peer accepts, and below what a header map can hold.
+const MOST_PAIRS: usize = 4096;
+
 /// Key-value pairs of one header or trailer block.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
@@ -104,13 +107,21 @@ pub enum MetadataError {
         /// Fields allowed.
         max_fields: usize,
     },
+    /// A sender's pair past the last one allowed. Becomes `RESOURCE_EXHAUSTED`.
+    #[error("more than {max_pairs} metadata pairs")]
+    TooMany {
+        /// Pairs allowed.
+        max_pairs: usize,
+    },
 }
 
 impl MetadataError {
     /// The one table from this error to a status.
     pub fn code(&self) -> Code {
         match self {
-            MetadataError::TooLarge { .. } => Code::ResourceExhausted,
+            MetadataError::TooLarge { .. } | MetadataError::TooMany { .. } => {
+                Code::ResourceExhausted
+            }
             _ => Code::Internal,
         }
     }
@@ -172,6 +183,9 @@ impl Metadata {
     pub fn insert(&mut self, key: &str, value: impl Into<Bytes>) -> Result<(), MetadataError> {
         let (name, value) = checked(key, value.into())?;
         self.fields.retain(|(other, _)| *other != name);
+        if self.fields.len() >= MOST_PAIRS {
+            return Err(MetadataError::TooMany { max_pairs: MOST_PAIRS });
+        }
         self.fields.push((name, value));
         Ok(())
     }
@@ -179,8 +193,11 @@ impl Metadata {
     /// Adds a value to a key, beside those it has. Values as for [`Metadata::insert`].
     ///
     /// # Errors
-    /// [`MetadataError`], naming the key; nothing was changed.
+    /// [`MetadataError`], naming the key; nothing was changed. [`MetadataError::TooMany`] past 4096 pairs.
     pub fn append(&mut self, key: &str, value: impl Into<Bytes>) -> Result<(), MetadataError> {
+        if self.fields.len() >= MOST_PAIRS {
+            return Err(MetadataError::TooMany { max_pairs: MOST_PAIRS });
+        }
         self.fields.push(checked(key, value.into())?);
         Ok(())
     }
@@ -210,9 +227,10 @@ impl Metadata {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.view()))
     }
 
-    /// Adds all pairs of `other` at the end.
+    /// Adds all pairs of `other` at the end, up to 4096 in all.
     pub fn extend(&mut self, other: &Metadata) {
-        self.fields.extend_from_slice(&other.fields);
+        let room = MOST_PAIRS.saturating_sub(self.fields.len());
+        self.fields.extend(other.fields.iter().take(room).cloned());
     }
 
     /// What the pairs count against a peer's header list limit: the sum of name + value + 32, values as they

@@ -148,6 +148,22 @@ fn a_joined_value_counts_as_many_fields_as_it_holds() {
 }
 
 #[test]
+fn a_sender_stops_at_4096_pairs_and_can_still_write_them() {
+    let mut metadata = Metadata::new();
+    for index in 0..4096 {
+        metadata.append(&format!("k{index}"), "v").unwrap();
+    }
+    assert_eq!(metadata.append("more", "v"), Err(MetadataError::TooMany { max_pairs: 4096 }));
+    assert_eq!(metadata.insert("more", "v"), Err(MetadataError::TooMany { max_pairs: 4096 }));
+    metadata.insert("k7", "in place of the old one").unwrap();
+    let copy = metadata.clone();
+    metadata.extend(&copy);
+    let mut headers = HeaderMap::with_capacity(7 + metadata.len());
+    metadata.write_to(&mut headers);
+    assert_eq!((metadata.len(), headers.len()), (4096, 4096));
+}
+
+#[test]
 fn what_a_server_received_goes_on_without_its_user_agent() {
     let metadata = receive(&[("user-agent", "grpc-go/1.85"), ("k", "v")]).unwrap();
     assert_eq!(metadata.get("user-agent"), Some(MetadataValue::Ascii("grpc-go/1.85")));
