@@ -2,7 +2,7 @@
 
 use super::connectivity::Connectivity;
 use super::resolver::Endpoint;
-use crate::rt::Address;
+use super::address::Address;
 use crate::time::Time;
 
 /// A subchannel's number within its channel.

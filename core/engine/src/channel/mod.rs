@@ -4,6 +4,7 @@
 //! actions. `client/channel.rs` carries them out. Seams: another name system implements [`resolver::Resolver`], another
 //! policy implements [`balancer::LoadBalancer`]; service config joins in [`resolver::Resolution`].
 
+mod address;
 pub mod backoff;
 pub mod balancer;
 pub mod connectivity;
@@ -12,6 +13,7 @@ pub mod resolver;
 pub mod subchannel;
 pub mod target;
 
+pub use address::Address;
 pub use backoff::{Backoff, BackoffConfig};
 pub use connectivity::Connectivity;
 pub use target::{Target, TargetError};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::balancer::{Action, LoadBalancer, Pick, PickInfo, SubchannelId};
 use super::connectivity::Connectivity;
 use super::resolver::Endpoint;
-use crate::rt::Address;
+use super::address::Address;
 use crate::time::Time;
 
 /// How long one address may keep the next one waiting.

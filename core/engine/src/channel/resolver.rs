@@ -1,6 +1,10 @@
 //! Names to addresses: the seam a name system implements.
 
-use crate::rt::{Address, BoxFuture, Rt};
+use std::io;
+use std::net::SocketAddr;
+
+use super::address::Address;
+use crate::future::BoxFuture;
 
 /// One backend: the addresses that reach it, to be tried in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +22,16 @@ pub struct Resolution {
     pub service_config: Option<String>,
 }
 
+/// The runtime's look-up of host names.
+pub trait Lookup {
+    /// All addresses of `host`, in the order to try them.
+    fn lookup(&self, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>>;
+}
+
 /// A name system. The channel calls it when it starts and again when connections fail (at most every 30 s).
 pub trait Resolver: Send + Sync + 'static {
     /// Looks the target up once; the text of an error goes into the calls' status.
-    fn resolve(&self, rt: &Rt) -> BoxFuture<Result<Resolution, String>>;
+    fn resolve(&self, lookup: &dyn Lookup) -> BoxFuture<Result<Resolution, String>>;
 
     /// Whether asking again can bring something new.
     fn is_fixed(&self) -> bool {
@@ -33,7 +43,7 @@ pub trait Resolver: Send + Sync + 'static {
 pub struct FixedResolver(pub Vec<Address>);
 
 impl Resolver for FixedResolver {
-    fn resolve(&self, _: &Rt) -> BoxFuture<Result<Resolution, String>> {
+    fn resolve(&self, _: &dyn Lookup) -> BoxFuture<Result<Resolution, String>> {
         let endpoints = self.0.iter().map(|a| Endpoint { addresses: vec![a.clone()] }).collect();
         Box::pin(async move { Ok(Resolution { endpoints, service_config: None }) })
     }
@@ -52,8 +62,8 @@ pub struct DnsResolver {
 }
 
 impl Resolver for DnsResolver {
-    fn resolve(&self, rt: &Rt) -> BoxFuture<Result<Resolution, String>> {
-        let found = rt.network().resolve(rt, &self.host, self.port);
+    fn resolve(&self, lookup: &dyn Lookup) -> BoxFuture<Result<Resolution, String>> {
+        let found = lookup.lookup(&self.host, self.port);
         let host = self.host.clone();
         Box::pin(async move {
             let addresses = found.await.map_err(|error| format!("name resolution of {host:?} failed: {error}"))?;

@@ -2,7 +2,7 @@
 
 use super::backoff::{Backoff, BackoffConfig};
 use super::connectivity::Connectivity;
-use crate::rt::Address;
+use super::address::Address;
 use crate::time::Time;
 
 /// A subchannel's state; its owner carries the attempts out.

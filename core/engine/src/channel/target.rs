@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::rt::Address;
+use super::address::Address;
 
 /// The port of a `dns`, `ipv4` or `ipv6` target that names none.
 pub const DEFAULT_PORT: u16 = 443;

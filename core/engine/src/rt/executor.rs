@@ -5,8 +5,6 @@
 //! ends, so dropping the last waker (which h2 does while it holds its own lock) never runs a task's destructor.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -14,10 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use slab::Slab;
 
 use super::timer::Timers;
+use crate::future::BoxFuture;
 use crate::time::Time;
-
-/// A future on the heap that may move between threads.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How a sleeping driver is told that a task is ready: called from any thread, must not block.
 pub type Kick = Arc<dyn Fn() + Send + Sync>;

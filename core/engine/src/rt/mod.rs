@@ -18,13 +18,12 @@ pub mod reactor;
 pub mod socket;
 
 pub(crate) use executor::lock;
-pub use executor::{BoxFuture, Executor, Kick};
+pub use executor::{Executor, Kick};
 pub use timer::Sleep;
 
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +32,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::channel::resolver::Lookup;
+
+pub use crate::channel::Address;
+pub use crate::future::BoxFuture;
 pub use crate::time::{Clock, Time};
 
 /// A byte stream between two peers: a socket, a TLS session, or bytes that a host carries.
@@ -41,32 +44,6 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 /// Any [`Io`], its type forgotten.
 pub type BoxIo = Box<dyn Io>;
-
-/// Where a connection goes: one address a socket can be opened to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Address {
-    /// An IP address and a port.
-    Tcp(SocketAddr),
-    /// A unix socket's path.
-    Unix(PathBuf),
-    /// A name in Linux's abstract socket name space, without the leading NUL.
-    UnixAbstract(Vec<u8>),
-    /// A server in this process, by the name it listens on.
-    InProcess(String),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Address::Tcp(SocketAddr::V4(a)) => write!(f, "ipv4:{a}"),
-            Address::Tcp(SocketAddr::V6(a)) => write!(f, "ipv6:{a}"),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::UnixAbstract(name) => write!(f, "unix-abstract:{}", String::from_utf8_lossy(name)),
-            Address::InProcess(name) => write!(f, "inprocess:{name}"),
-        }
-    }
-}
 
 /// One accepted connection.
 pub struct AcceptedIo {
@@ -192,6 +169,12 @@ pub(crate) async fn until<T>(mut timer: Sleep, future: impl Future<Output = T>) 
         Pin::new(&mut timer).poll(cx).map(|()| None)
     })
     .await
+}
+
+impl Lookup for Rt {
+    fn lookup(&self, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
+        self.0.network.resolve(self, host, port)
+    }
 }
 
 impl std::fmt::Debug for Rt {
