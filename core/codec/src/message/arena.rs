@@ -173,19 +173,21 @@ impl ArenaPtr {
         Ok(block)
     }
 
-    /// A copy of `bytes` that lives as long as the arena.
+    /// A copy of `bytes`. It lives as long as the arena, to which the caller binds the lifetime.
     ///
     /// # Errors
     /// As [`ArenaPtr::alloc`].
     #[inline]
-    pub fn copy(self, bytes: &[u8]) -> Result<*const u8, Exhausted> {
+    pub fn copy<'a>(self, bytes: &[u8]) -> Result<&'a [u8], Exhausted> {
         if bytes.is_empty() {
-            return Ok(NonNull::dangling().as_ptr());
+            return Ok(&[]);
         }
         let block = self.alloc(bytes.len())?;
-        // SAFETY: the block is fresh, so it does not overlap, and has that many bytes.
-        unsafe { block.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Ok(block.as_ptr())
+        // SAFETY: the block is fresh, so it does not overlap, and has that many bytes, which are then initialised.
+        unsafe {
+            block.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            Ok(std::slice::from_raw_parts(block.as_ptr(), bytes.len()))
+        }
     }
 
     /// Keeps `input` alive as long as the arena.

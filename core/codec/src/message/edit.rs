@@ -3,11 +3,12 @@
 use std::marker::PhantomData;
 
 use super::arena::{ArenaPtr, Exhausted};
-use super::map::Index;
+use super::edit_list::ListMut;
+use super::edit_map::MapMut;
 use super::merge;
 use super::raw::{Place, RawMessage, RawVec};
 use super::value::{Given, Value};
-use super::view::{ListRef, MapRef, MessageRef};
+use super::view::{ListRef, MessageRef};
 use crate::error::ValueError;
 use crate::schema::table::{FieldEntry, FieldInfo, MessageTable, Shape, Slot, Tables};
 use crate::schema::{Field, OneofType};
@@ -19,52 +20,29 @@ pub struct MessageMut<'a> {
     life: PhantomData<&'a mut MessageTable>,
 }
 
-/// A mutably borrowed list.
-pub struct ListMut<'a> {
-    vec: &'a mut RawVec,
-    arena: ArenaPtr,
-    entry: &'a FieldEntry,
-    info: &'a FieldInfo,
-    tables: &'a Tables,
-}
-
-/// A mutably borrowed map. Keeps an index of long maps while it is held: fill a map through one of these.
-pub struct MapMut<'a> {
-    vec: &'a mut RawVec,
-    arena: ArenaPtr,
-    table: &'a MessageTable,
-    info: &'a FieldInfo,
-    tables: &'a Tables,
-    index: Index<'a>,
-}
-
-// SAFETY: these are exclusive borrows of a message tree, which may move to another thread as a whole.
+// SAFETY: this is the exclusive borrow of a message tree, which may move to another thread as a whole.
 unsafe impl Send for MessageMut<'_> {}
-// SAFETY: as above.
-unsafe impl Send for ListMut<'_> {}
-// SAFETY: as above.
-unsafe impl Send for MapMut<'_> {}
 
-fn full(info: &FieldInfo) -> impl Fn(Exhausted) -> ValueError + '_ {
+pub(super) fn full(info: &FieldInfo) -> impl Fn(Exhausted) -> ValueError + '_ {
     |_| ValueError::Full { field: info.full_name.to_string() }
 }
 
 /// A value copied into the arena, ready for its slot.
 #[derive(Clone, Copy)]
-enum Stored {
+pub(super) enum Stored<'t> {
     Bits(u64),
-    Text(*const u8, usize),
+    Text(&'t [u8]),
     Message(RawMessage),
 }
 
-fn store(
+pub(super) fn store<'t>(
     given: Given<'_>,
     table: Option<&MessageTable>,
     arena: ArenaPtr,
-) -> Result<Stored, Exhausted> {
+) -> Result<Stored<'t>, Exhausted> {
     Ok(match given {
         Given::Bits(bits) => Stored::Bits(bits),
-        Given::Text(text) => Stored::Text(arena.copy(text)?, text.len()),
+        Given::Text(text) => Stored::Text(arena.copy(text)?),
         Given::Message(from) => match table {
             Some(table) if !std::ptr::eq(from.raw.table_ptr(), table) => {
                 // the same type of another schema: by way of its encoding
@@ -77,15 +55,15 @@ fn store(
     })
 }
 
-fn put(place: Place, slot: Slot, stored: Stored) {
+pub(super) fn put(place: Place, slot: Slot, stored: Stored<'_>) {
     match stored {
         Stored::Bits(bits) => place.set_bits(slot, bits),
-        Stored::Text(ptr, len) => place.set_text(ptr, len),
+        Stored::Text(text) => place.set_text(text),
         Stored::Message(m) => place.set_message(Some(m)),
     }
 }
 
-fn sub<'t>(tables: &'t Tables, entry: &FieldEntry) -> Option<&'t MessageTable> {
+pub(super) fn sub<'t>(tables: &'t Tables, entry: &FieldEntry) -> Option<&'t MessageTable> {
     (entry.slot == Slot::Message).then(|| &tables.messages[entry.sub as usize])
 }
 
@@ -184,8 +162,8 @@ impl<'a> MessageMut<'a> {
             return Err(as_value.mismatch(tables, entry, info));
         }
         if let Given::Text(text) = as_value.given(tables, entry, info)? {
-            let (ptr, len) = (text.as_ptr(), text.len());
-            self.claim(entry, info)?.set_text(ptr, len);
+            // only the address is kept, and `value` is kept with it
+            self.claim(entry, info)?.set_text(text);
             self.arena.hold(value);
         }
         Ok(())
@@ -241,10 +219,7 @@ impl<'a> MessageMut<'a> {
         }
         let memory = |_| crate::error::DecodeError::new(crate::error::DecodeErrorKind::Memory, 0);
         let copy = self.arena.copy(fields).map_err(memory)?;
-        // SAFETY: the copy has that many bytes and lives as long as the arena.
-        self.raw
-            .add_unknown(self.arena, unsafe { std::slice::from_raw_parts(copy, fields.len()) })
-            .map_err(memory)
+        self.raw.add_unknown(self.arena, copy).map_err(memory)
     }
 
     /// The message in a message field, made empty and set if it was unset.
@@ -343,281 +318,5 @@ impl<'a> MessageMut<'a> {
     ) -> Result<(), ValueError> {
         let field = self.as_ref().field_by_name(name)?;
         self.set(&field, value)
-    }
-}
-
-impl<'a> ListMut<'a> {
-    /// For reading.
-    pub fn as_ref(&self) -> ListRef<'_> {
-        ListRef::of(self.vec, self.entry, self.tables)
-    }
-
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.vec.len as usize
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.vec.len == 0
-    }
-
-    fn stored(&self, value: Value<'_>) -> Result<Stored, ValueError> {
-        let given = value.given(self.tables, self.entry, self.info)?;
-        store(given, sub(self.tables, self.entry), self.arena).map_err(full(self.info))
-    }
-
-    fn in_range(&self, index: usize, len: usize) -> Result<(), ValueError> {
-        if index < len {
-            return Ok(());
-        }
-        Err(ValueError::Index { field: self.info.full_name.to_string(), index, len: self.len() })
-    }
-
-    /// Room for `more` elements at once.
-    ///
-    /// # Errors
-    /// More than a message may hold.
-    pub fn reserve(&mut self, more: usize) -> Result<(), ValueError> {
-        self.vec.reserve(self.arena, more, self.entry.slot.size()).map_err(full(self.info))
-    }
-
-    /// Appends a value. Messages are copied.
-    ///
-    /// # Errors
-    /// A value of another type or out of range. The same goes for `set` and `insert`.
-    pub fn push<'v>(&mut self, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
-        let stored = self.stored(value.into())?;
-        let place = self.vec.push(self.arena, self.entry.slot.size()).map_err(full(self.info))?;
-        put(place, self.entry.slot, stored);
-        Ok(())
-    }
-
-    /// Appends an empty message and gives it.
-    ///
-    /// # Errors
-    /// The elements are no messages.
-    pub fn push_message(&mut self) -> Result<MessageMut<'_>, ValueError> {
-        let Some(table) = sub(self.tables, self.entry) else {
-            return Err(ValueError::WrongType {
-                field: self.info.full_name.to_string(),
-                expected: super::value::type_name(self.tables, self.entry),
-                got: "a message".into(),
-            });
-        };
-        let made = RawMessage::new(table, self.arena).map_err(full(self.info))?;
-        self.vec.push(self.arena, 8).map_err(full(self.info))?.set_message(Some(made));
-        Ok(MessageMut::new(made, self.arena))
-    }
-
-    /// Replaces the element at `index`.
-    ///
-    /// # Errors
-    /// Also an index past the end.
-    pub fn set<'v>(&mut self, index: usize, value: impl Into<Value<'v>>) -> Result<(), ValueError> {
-        self.in_range(index, self.len())?;
-        let stored = self.stored(value.into())?;
-        put(self.vec.element(index, self.entry.slot.size()), self.entry.slot, stored);
-        Ok(())
-    }
-
-    /// Puts a value before the element at `index`; at the end if `index` is the length.
-    ///
-    /// # Errors
-    /// Also an index past the end.
-    pub fn insert<'v>(
-        &mut self,
-        index: usize,
-        value: impl Into<Value<'v>>,
-    ) -> Result<(), ValueError> {
-        self.in_range(index, self.len() + 1)?;
-        let stored = self.stored(value.into())?;
-        let place =
-            self.vec.insert(self.arena, index, self.entry.slot.size()).map_err(full(self.info))?;
-        put(place, self.entry.slot, stored);
-        Ok(())
-    }
-
-    /// Takes out the element at `index`.
-    ///
-    /// # Errors
-    /// An index past the end.
-    pub fn remove(&mut self, index: usize) -> Result<(), ValueError> {
-        self.in_range(index, self.len())?;
-        self.vec.remove(index, self.entry.slot.size());
-        Ok(())
-    }
-
-    /// Exchanges two elements.
-    ///
-    /// # Errors
-    /// An index past the end.
-    pub fn swap(&mut self, a: usize, b: usize) -> Result<(), ValueError> {
-        self.in_range(a.max(b), self.len())?;
-        self.vec.swap(a, b, self.entry.slot.size());
-        Ok(())
-    }
-
-    /// Keeps the first `len` elements.
-    pub fn truncate(&mut self, len: usize) {
-        self.vec.len = self.vec.len.min(u32::try_from(len).unwrap_or(u32::MAX));
-    }
-
-    /// Takes out all elements.
-    pub fn clear(&mut self) {
-        self.vec.len = 0;
-    }
-
-    /// The message at `index`, for writing.
-    ///
-    /// # Errors
-    /// An index past the end, or elements that are no messages.
-    pub fn message(&mut self, index: usize) -> Result<MessageMut<'_>, ValueError> {
-        self.in_range(index, self.len())?;
-        let found = (self.entry.slot == Slot::Message)
-            .then(|| self.vec.element(index, 8).message())
-            .flatten();
-        match found {
-            Some(m) => Ok(MessageMut::new(m, self.arena)),
-            None => Err(ValueError::WrongType {
-                field: self.info.full_name.to_string(),
-                expected: super::value::type_name(self.tables, self.entry),
-                got: "a message".into(),
-            }),
-        }
-    }
-}
-
-impl<'a> MapMut<'a> {
-    fn of(
-        vec: &'a mut RawVec,
-        arena: ArenaPtr,
-        entry: &FieldEntry,
-        info: &'a FieldInfo,
-        tables: &'a Tables,
-    ) -> MapMut<'a> {
-        let table = &tables.messages[entry.sub as usize];
-        MapMut { vec, arena, table, info, tables, index: Index::default() }
-    }
-
-    /// For reading.
-    pub fn as_ref(&self) -> MapRef<'_> {
-        MapRef::of(self.vec, self.table, self.tables)
-    }
-
-    /// Number of entries.
-    pub fn len(&self) -> usize {
-        self.vec.len as usize
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.vec.len == 0
-    }
-
-    fn stride(&self) -> usize {
-        self.table.map.map_or(16, |m| m.stride as usize)
-    }
-
-    fn key<'k>(&self, key: Value<'k>) -> Result<Given<'k>, ValueError> {
-        key.given(self.tables, &self.table.fields[0], &self.table.info.fields[0])
-    }
-
-    fn find(&mut self, key: Given<'_>) -> Option<usize> {
-        let (stride, slot) = (self.stride(), self.table.fields[0].slot);
-        self.index.position(self.vec, stride, slot, key)
-    }
-
-    /// The value's place under `key`, which is added with `stored` if it is new.
-    fn place(&mut self, key: Given<'_>, stored: Stored) -> Result<(), ValueError> {
-        let (stride, value) =
-            (self.stride(), self.table.map.map_or(8, |m| m.value_offset as usize));
-        let (key_entry, value_entry) = (&self.table.fields[0], &self.table.fields[1]);
-        if let Some(at) = self.find(key) {
-            put(self.vec.element(at, stride).offset(value), value_entry.slot, stored);
-            return Ok(());
-        }
-        let key = store(key, None, self.arena).map_err(full(self.info))?;
-        let place = self.vec.push(self.arena, stride).map_err(full(self.info))?;
-        place.zero_bytes(stride);
-        put(place, key_entry.slot, key);
-        put(place.offset(value), value_entry.slot, stored);
-        self.index.added(self.vec, stride, key_entry.slot);
-        Ok(())
-    }
-
-    /// Sets the value under a key. Messages are copied.
-    ///
-    /// # Errors
-    /// A key or value of another type or out of range.
-    pub fn insert<'v>(
-        &mut self,
-        key: impl Into<Value<'v>>,
-        value: impl Into<Value<'v>>,
-    ) -> Result<(), ValueError> {
-        let key = self.key(key.into())?;
-        let entry = &self.table.fields[1];
-        let given = value.into().given(self.tables, entry, &self.table.info.fields[1])?;
-        let stored = store(given, sub(self.tables, entry), self.arena).map_err(full(self.info))?;
-        self.place(key, stored)
-    }
-
-    /// Sets an empty message under a key and gives it.
-    ///
-    /// # Errors
-    /// The values are no messages, or the key is of another type.
-    pub fn insert_message<'v>(
-        &mut self,
-        key: impl Into<Value<'v>>,
-    ) -> Result<MessageMut<'_>, ValueError> {
-        let key = self.key(key.into())?;
-        let entry = &self.table.fields[1];
-        let Some(table) = sub(self.tables, entry) else {
-            return Err(ValueError::WrongType {
-                field: self.info.full_name.to_string(),
-                expected: super::value::type_name(self.tables, entry),
-                got: "a message".into(),
-            });
-        };
-        let made = RawMessage::new(table, self.arena).map_err(full(self.info))?;
-        self.place(key, Stored::Message(made))?;
-        Ok(MessageMut::new(made, self.arena))
-    }
-
-    /// The message under a key, for writing; `None` if there is none or the values are no messages.
-    pub fn message<'v>(&mut self, key: impl Into<Value<'v>>) -> Option<MessageMut<'_>> {
-        let key = self.key(key.into()).ok()?;
-        let at = self.find(key)?;
-        let value = self.table.map?.value_offset as usize;
-        if self.table.fields[1].slot != Slot::Message {
-            return None;
-        }
-        let place = self.vec.element(at, self.stride()).offset(value);
-        let found = match place.message() {
-            Some(m) => m,
-            None => {
-                let made =
-                    RawMessage::new(sub(self.tables, &self.table.fields[1])?, self.arena).ok()?;
-                place.set_message(Some(made));
-                made
-            }
-        };
-        Some(MessageMut::new(found, self.arena))
-    }
-
-    /// Takes out the entry with this key; `false` if there is none.
-    pub fn remove<'v>(&mut self, key: impl Into<Value<'v>>) -> bool {
-        let Ok(key) = self.key(key.into()) else { return false };
-        let Some(at) = self.find(key) else { return false };
-        let stride = self.stride();
-        self.vec.remove(at, stride);
-        self.index.forget();
-        true
-    }
-
-    /// Takes out all entries.
-    pub fn clear(&mut self) {
-        self.vec.len = 0;
-        self.index.forget();
     }
 }

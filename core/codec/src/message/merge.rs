@@ -4,6 +4,7 @@ use super::arena::{ArenaPtr, Exhausted};
 use super::raw::{Place, RawMessage, RawVec};
 use super::view::{ListRef, MapRef, MessageRef};
 use crate::schema::table::{FieldEntry, MessageTable, Shape, Slot, Tables};
+use crate::wire::EncodeOptions;
 
 /// A copy of `from` in `arena`; both of the same table.
 pub(crate) fn copy(from: RawMessage, arena: ArenaPtr) -> Result<RawMessage, Exhausted> {
@@ -53,9 +54,7 @@ pub(crate) fn merge(to: RawMessage, from: RawMessage, arena: ArenaPtr) -> Result
         }
     }
     for unknown in from.unknown() {
-        let copy = arena.copy(unknown)?;
-        // SAFETY: the copy has that many bytes and lives as long as the arena.
-        to.add_unknown(arena, unsafe { std::slice::from_raw_parts(copy, unknown.len()) })?;
+        to.add_unknown(arena, arena.copy(unknown)?)?;
     }
     Ok(())
 }
@@ -80,7 +79,7 @@ fn copy_value(target: Place, source: Place, slot: Slot, arena: ArenaPtr) -> Resu
     match slot {
         Slot::Text => {
             let text = source.text();
-            target.set_text(arena.copy(text)?, text.len());
+            target.set_text(arena.copy(text)?);
         }
         Slot::Message => target.set_message(match source.message() {
             Some(m) => Some(copy(m, arena)?),
@@ -114,7 +113,7 @@ pub(crate) fn append(
         let (target, source) = (to.push(arena, stride)?, from.element(i, stride));
         match (entry.slot, text) {
             (Slot::Message, _) => target.set_message(copied),
-            (_, Some(ptr)) => target.set_text(ptr, source.text().len()),
+            (_, Some(text)) => target.set_text(text),
             (slot, None) => target.set_bits(slot, source.bits(slot)),
         }
     }
@@ -143,13 +142,16 @@ fn put_all(
     Ok(())
 }
 
-/// Same type, same fields set, same values; maps in any order, unknown fields byte by byte.
+/// Same type, same fields set, same values; maps in any order, unknown fields byte by byte. Two types of one name from two
+/// schemas are compared by their encodings.
 pub(crate) fn equal(a: MessageRef<'_>, b: MessageRef<'_>) -> bool {
     if a.raw == b.raw {
         return true;
     }
     if !std::ptr::eq(a.raw.table_ptr(), b.raw.table_ptr()) {
-        return false;
+        let options = EncodeOptions { allow_partial: true, ..EncodeOptions::deterministic() };
+        let same = || Some(a.encode_with(options).ok()? == b.encode_with(options).ok()?);
+        return a.full_name() == b.full_name() && same() == Some(true);
     }
     let (table, tables) = (a.table(), a.raw.tables());
     for entry in &table.fields {

@@ -2,6 +2,8 @@
 
 mod arena;
 mod edit;
+mod edit_list;
+mod edit_map;
 pub(crate) mod map;
 pub(crate) mod merge;
 pub(crate) mod raw;
@@ -17,7 +19,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use arena::{ArenaPtr, Exhausted};
-pub use edit::{ListMut, MapMut, MessageMut};
+pub use edit::MessageMut;
+pub use edit_list::ListMut;
+pub use edit_map::MapMut;
 use raw::RawMessage;
 pub(crate) use raw::{DefaultInstance, HEADER_BYTES};
 pub(crate) use value::Given;

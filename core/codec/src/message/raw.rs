@@ -292,7 +292,7 @@ impl RawMessage {
     /// Keeps a range of encoded fields. `bytes` live as long as the arena.
     pub fn add_unknown(self, arena: ArenaPtr, bytes: &[u8]) -> Result<(), Exhausted> {
         let place = self.extra_mut()?.unknown.push(arena, size_of::<RawText>())?;
-        place.set_text(bytes.as_ptr(), bytes.len());
+        place.set_text(bytes);
         Ok(())
     }
 }
@@ -371,9 +371,10 @@ impl Place {
         unsafe { std::slice::from_raw_parts(text.ptr, text.len) }
     }
 
+    /// Points the slot at `text`, which has to live as long as the arena: a part of it, or of bytes it holds.
     #[inline(always)]
-    pub fn set_text(self, ptr: *const u8, len: usize) {
-        self.set_text_raw(RawText { ptr, len });
+    pub fn set_text(self, text: &[u8]) {
+        self.set_text_raw(RawText { ptr: text.as_ptr(), len: text.len() });
     }
 
     #[inline(always)]

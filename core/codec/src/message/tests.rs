@@ -188,6 +188,7 @@ fn a_message_of_another_schema_goes_by_way_of_its_encoding() {
     let mut b = theirs.new_message();
     b.set_by_name("s", "other").unwrap();
     a.set(&f("next"), &b).unwrap();
+    assert_eq!(a.message(&f("next")).unwrap(), b.as_ref());
     a.merge_from(b.as_ref()).unwrap();
     drop((b, theirs));
     assert_eq!(a.str(&f("s")), Ok("other"));

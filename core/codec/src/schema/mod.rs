@@ -7,6 +7,7 @@ mod descriptor;
 mod features;
 mod handles;
 mod layout;
+mod link;
 mod pinned;
 pub(crate) mod table;
 #[cfg(test)]

@@ -77,8 +77,7 @@ pub(crate) fn decode_copied(
         limits.max_memory_bytes.saturating_add(bytes.len()),
     );
     let copy = message.arena().copy(bytes).map_err(|_| DecodeError::new(Kind::Memory, 0))?;
-    // SAFETY: the copy has that many bytes and lives as long as the message, which outlives this borrow.
-    run(tables, &message, unsafe { std::slice::from_raw_parts(copy, bytes.len()) }, limits)?;
+    run(tables, &message, copy, limits)?;
     Ok(message)
 }
 
@@ -131,13 +130,13 @@ pub(crate) fn transfer(
     merge::merge(to, moved.raw(), arena)
 }
 
-struct Decoder<'a> {
-    tables: &'a Tables,
-    arena: ArenaPtr,
-    start: *const u8,
+pub(super) struct Decoder<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) arena: ArenaPtr,
+    pub(super) start: *const u8,
     /// Maps that have entries; each key is made to occur once at the end.
-    maps: Vec<(Place, &'a MessageTable)>,
-    error: Option<DecodeError>,
+    pub(super) maps: Vec<(Place, &'a MessageTable)>,
+    pub(super) error: Option<DecodeError>,
 }
 
 impl From<Exhausted> for Kind {
@@ -148,7 +147,7 @@ impl From<Exhausted> for Kind {
 
 /// What became of a value.
 #[derive(PartialEq, Eq)]
-enum Taken {
+pub(super) enum Taken {
     Stored,
     /// A number that a closed enum does not declare.
     Foreign,
@@ -156,7 +155,7 @@ enum Taken {
 
 impl<'a> Decoder<'a> {
     /// Decodes fields into `raw` until the input ends, or the group `group` if that is not 0. Gives the position behind.
-    fn message(
+    pub(super) fn message(
         &mut self,
         mut r: Reader<'_>,
         raw: RawMessage,
@@ -237,7 +236,7 @@ impl<'a> Decoder<'a> {
     /// Notes where it went wrong, and on the way out through which fields.
     #[cold]
     #[inline(never)]
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         kind: Kind,
         at: Option<(&MessageTable, &FieldEntry)>,
@@ -255,7 +254,7 @@ impl<'a> Decoder<'a> {
 
     /// Stores a range of the input as unknown.
     #[inline(never)]
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         raw: RawMessage,
         r: &Reader<'_>,
@@ -270,119 +269,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// A field the table does not list: an extension, an item of a MessageSet, or unknown (`false`: to be kept).
-    #[inline(never)]
-    fn other(
-        &mut self,
-        r: &mut Reader<'_>,
-        raw: RawMessage,
-        table: &'a MessageTable,
-        tag: u32,
-        at: usize,
-        depth: u32,
-    ) -> Result<bool, Kind> {
-        if table.extendable {
-            if table.message_set && tag == 0x0b {
-                return self.set_item(r, raw, table, depth);
-            }
-            if let Some(&index) = self.tables.extension_index.get(&(table.index, tag >> 3)) {
-                let x = &self.tables.extensions[index as usize];
-                let entry = &x.entry;
-                let result = match tag {
-                    _ if tag == entry.tag || tag == entry.alt_tag => {
-                        self.extension(r, raw, entry, index, tag, depth)
-                    }
-                    _ => {
-                        r.skip(tag, depth)?;
-                        return Ok(false);
-                    }
-                };
-                return match result {
-                    Ok(Taken::Stored) => Ok(true),
-                    Ok(Taken::Foreign) => Ok(false),
-                    Err(kind) => {
-                        self.fail(kind, None, r);
-                        if let Some(error) = &mut self.error {
-                            error.0.path.push(format!("[{}]", x.info.full_name));
-                        }
-                        Err(kind)
-                    }
-                };
-            }
-        }
-        r.skip(tag, depth).inspect_err(|_| r.pos = r.pos.max(at))?;
-        Ok(false)
-    }
-
-    fn extension(
-        &mut self,
-        r: &mut Reader<'_>,
-        raw: RawMessage,
-        entry: &'a FieldEntry,
-        index: u32,
-        tag: u32,
-        depth: u32,
-    ) -> Result<Taken, Kind> {
-        if entry.shape == Shape::List {
-            let place = raw.put_extension(entry.number, index)?;
-            if tag & 7 == 2 && !matches!(entry.slot, Slot::Text | Slot::Message) {
-                return self.packed(r, raw, place, entry);
-            }
-            return self.element(r, place.vec_mut(), entry, depth);
-        }
-        if entry.op == Op::ClosedEnum {
-            let number = r.varint()? as u32;
-            if !self.declares(entry, number) {
-                return Ok(Taken::Foreign);
-            }
-            raw.put_extension(entry.number, index)?.set_word32(number);
-            return Ok(Taken::Stored);
-        }
-        let place = raw.put_extension(entry.number, index)?;
-        self.value(r, place, entry, place_message(place, entry), depth)
-    }
-
-    /// One item of a MessageSet: a group of type id and message, in any order.
-    fn set_item(
-        &mut self,
-        r: &mut Reader<'_>,
-        raw: RawMessage,
-        table: &'a MessageTable,
-        depth: u32,
-    ) -> Result<bool, Kind> {
-        let mut look = r.clone();
-        let end = look.skip_group(1, depth)?;
-        let mut inner = Reader { buf: &r.buf[..end], pos: r.pos };
-        let (mut id, mut bodies) = (None, Vec::new());
-        while !inner.is_empty() {
-            let tag = inner.tag()?;
-            match tag {
-                0x10 if id.is_none() => id = Some(inner.varint()? as u32),
-                0x1a => bodies.push(inner.length()?),
-                _ => inner.skip(tag, depth)?,
-            }
-        }
-        let known =
-            id.and_then(|id| Some((id, *self.tables.extension_index.get(&(table.index, id))?)));
-        let Some((id, index)) = known else {
-            r.pos = look.pos;
-            return Ok(false);
-        };
-        let entry = &self.tables.extensions[index as usize].entry;
-        if entry.op != Op::Message || entry.shape == Shape::List || bodies.is_empty() {
-            r.pos = look.pos;
-            return Ok(bodies.is_empty());
-        }
-        let place = raw.put_extension(id, index)?;
-        for body in bodies {
-            self.child(Reader::new(body), place, entry, place_message(place, entry), depth)?;
-        }
-        r.pos = look.pos;
-        Ok(true)
-    }
-
     #[inline(always)]
-    fn single(
+    pub(super) fn single(
         &mut self,
         r: &mut Reader<'_>,
         raw: RawMessage,
@@ -399,7 +287,7 @@ impl<'a> Decoder<'a> {
     }
 
     #[inline(never)]
-    fn member(
+    pub(super) fn member(
         &mut self,
         r: &mut Reader<'_>,
         raw: RawMessage,
@@ -425,7 +313,7 @@ impl<'a> Decoder<'a> {
 
     /// One value into `place`; `old` is the message that is there already.
     #[inline(always)]
-    fn value(
+    pub(super) fn value(
         &mut self,
         r: &mut Reader<'_>,
         place: Place,
@@ -442,11 +330,11 @@ impl<'a> Decoder<'a> {
                 if !is_utf8(text) {
                     return Err(Kind::Utf8);
                 }
-                place.set_text(text.as_ptr(), text.len());
+                place.set_text(text);
             }
             Op::Bytes => {
                 let text = r.length()?;
-                place.set_text(text.as_ptr(), text.len());
+                place.set_text(text);
             }
             Op::Fixed32 => place.set_word32(r.fixed32()?),
             Op::Fixed64 => place.set_word64(r.fixed64()?),
@@ -473,7 +361,7 @@ impl<'a> Decoder<'a> {
 
     /// A message or group into `place`. Gives the position behind it, in the reader's own buffer.
     #[inline]
-    fn child(
+    pub(super) fn child(
         &mut self,
         inner: Reader<'_>,
         place: Place,
@@ -495,13 +383,13 @@ impl<'a> Decoder<'a> {
         self.message(inner, raw, table, depth, group)
     }
 
-    fn declares(&self, entry: &FieldEntry, number: u32) -> bool {
+    pub(super) fn declares(&self, entry: &FieldEntry, number: u32) -> bool {
         self.tables.enums[entry.sub as usize].index_of(number as i32).is_some()
     }
 
     /// One element of a list, not packed.
     #[inline]
-    fn element(
+    pub(super) fn element(
         &mut self,
         r: &mut Reader<'_>,
         vec: &mut RawVec,
@@ -523,125 +411,10 @@ impl<'a> Decoder<'a> {
         }
         taken
     }
-
-    /// A packed list; the room it needs is known before it is read.
-    #[inline(never)]
-    fn packed(
-        &mut self,
-        r: &mut Reader<'_>,
-        raw: RawMessage,
-        place: Place,
-        entry: &'a FieldEntry,
-    ) -> Result<Taken, Kind> {
-        let body = r.length()?;
-        let (vec, arena) = (place.vec_mut(), self.arena);
-        let mut inner = Reader::new(body);
-        match entry.op {
-            Op::Fixed32 | Op::Fixed64 => {
-                let size = entry.slot.size();
-                if body.len() % size != 0 {
-                    return Err(Kind::Truncated);
-                }
-                vec.reserve(arena, body.len() / size, size)?;
-                for _ in 0..body.len() / size {
-                    let place = vec.push(arena, size)?;
-                    match entry.op {
-                        Op::Fixed32 => place.set_word32(inner.fixed32()?),
-                        _ => place.set_word64(inner.fixed64()?),
-                    }
-                }
-                return Ok(Taken::Stored);
-            }
-            Op::ClosedEnum => {
-                while !inner.is_empty() {
-                    let number = inner.varint()?;
-                    if self.declares(entry, number as u32) {
-                        vec.push(arena, 4)?.set_word32(number as u32);
-                    } else {
-                        let mut record = Writer::with_capacity(16);
-                        record.push_varint(number);
-                        record.push_tag(entry.number << 3);
-                        let copy = arena.copy(record.as_slice())?;
-                        // SAFETY: the copy has that many bytes and lives as long as the arena.
-                        raw.add_unknown(arena, unsafe {
-                            std::slice::from_raw_parts(copy, record.len())
-                        })?;
-                    }
-                }
-                return Ok(Taken::Stored);
-            }
-            _ => {}
-        }
-        // every varint ends with the one byte of it that is below 0x80
-        let count = body.iter().filter(|&&b| b < 0x80).count();
-        if body.last().is_some_and(|&b| b >= 0x80) {
-            return Err(Kind::Truncated);
-        }
-        let read = |inner: &mut Reader<'_>| inner.varint();
-        match entry.op {
-            Op::Bool => vec.fill(arena, count, || read(&mut inner).map(|v| v != 0))?,
-            Op::Varint32 => vec.fill(arena, count, || read(&mut inner).map(|v| v as u32))?,
-            Op::Zigzag32 => vec.fill(arena, count, || read(&mut inner).map(unzigzag32))?,
-            Op::Zigzag64 => vec.fill(arena, count, || read(&mut inner).map(unzigzag64))?,
-            _ => vec.fill(arena, count, || read(&mut inner))?,
-        }
-        Ok(Taken::Stored)
-    }
-
-    /// One entry of a map. Later entries with the same key win in the end.
-    #[inline(never)]
-    fn map_entry(
-        &mut self,
-        r: &mut Reader<'_>,
-        place: Place,
-        entry: &'a FieldEntry,
-        depth: u32,
-    ) -> Result<Taken, Kind> {
-        let mut inner = Reader::new(r.length()?);
-        let Some(depth) = depth.checked_sub(1) else { return Err(Kind::TooDeep) };
-        let table = &self.tables.messages[entry.sub as usize];
-        let Some(layout) = table.map else { return Err(Kind::WireType) };
-        let (key, value) = (&table.fields[0], &table.fields[1]);
-        let vec = place.vec_mut();
-        if vec.len == 0 {
-            self.maps.push((place, table));
-        }
-        let slot = vec.push(self.arena, layout.stride as usize)?;
-        slot.zero_bytes(layout.stride as usize);
-        let value_place = slot.offset(layout.value_offset as usize);
-        let mut foreign = false;
-        while !inner.is_empty() {
-            let tag = inner.tag()?;
-            if tag == key.tag {
-                self.value(&mut inner, slot, key, None, depth)?;
-            } else if tag == value.tag {
-                let taken = self.value(
-                    &mut inner,
-                    value_place,
-                    value,
-                    place_message(value_place, value),
-                    depth,
-                )?;
-                foreign = taken == Taken::Foreign;
-            } else {
-                inner.skip(tag, depth)?;
-            }
-        }
-        if foreign {
-            vec.len -= 1;
-            return Ok(Taken::Foreign);
-        }
-        if value.op == Op::ClosedEnum && !self.declares(value, value_place.word32()) {
-            // no value at all: the first one declared, should zero not be one
-            let first = self.tables.enums[value.sub as usize].values.first().map_or(0, |v| v.1);
-            value_place.set_word32(first as u32);
-        }
-        Ok(Taken::Stored)
-    }
 }
 
 #[inline(always)]
-fn place_message(place: Place, entry: &FieldEntry) -> Option<RawMessage> {
+pub(super) fn place_message(place: Place, entry: &FieldEntry) -> Option<RawMessage> {
     if entry.slot == Slot::Message { place.message() } else { None }
 }
 
@@ -662,12 +435,12 @@ fn find_far(table: &MessageTable, tag: u32) -> Option<&FieldEntry> {
 }
 
 #[inline(always)]
-fn unzigzag32(v: u64) -> u32 {
+pub(super) fn unzigzag32(v: u64) -> u32 {
     let v = v as u32;
     (v >> 1) ^ (v & 1).wrapping_neg()
 }
 
 #[inline(always)]
-fn unzigzag64(v: u64) -> u64 {
+pub(super) fn unzigzag64(v: u64) -> u64 {
     (v >> 1) ^ (v & 1).wrapping_neg()
 }

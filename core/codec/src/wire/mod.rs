@@ -1,6 +1,8 @@
 //! Bytes to messages and back, by the table.
 
 mod decode;
+mod decode_extension;
+mod decode_repeated;
 mod encode;
 mod reader;
 #[cfg(test)]
