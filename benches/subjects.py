@@ -14,7 +14,7 @@ COMMANDS = {
     "loader": [str(RELEASE / "bench-loader")],
     "tonic": [str(RELEASE / "bench-tonic")],
     "engine": [str(RELEASE / "bench-engine")],
-    "codec": [str(RELEASE / "bench-codec")],
+    "codec": [str(RELEASE / "stubless-codec-bench")],
     "grpcio-sync": [sys.executable, str(BENCHES / "python" / "grpcio_sync.py")],
     "grpcio-aio": [sys.executable, str(BENCHES / "python" / "grpcio_aio.py")],
     "grpclib": [sys.executable, str(BENCHES / "python" / "grpclib_async.py")],
