@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use stubless_codec::{EncodeOptions, Message, MessageType, Schema, Value};
+use stubless_codec::{EncodeOptions, JsonParseOptions, Message, MessageType, Schema, Value};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).or_else(|| std::env::var("CONFORMANCE_SET").ok()).ok_or("no descriptor set given")?;
@@ -55,7 +55,13 @@ fn outcome(schema: &Schema, request: &Message) -> Result<Outcome, Box<dyn std::e
     let Some(ty) = schema.message(name) else { return text("runtime_error", "unknown type") };
     let decoded = match (payload.name(), request.get(&payload)) {
         ("protobuf_payload", Value::Bytes(bytes)) => Message::decode_slice(&ty, bytes).map_err(|e| e.to_string()),
-        _ => return text("skipped", "not read yet"),
+        ("json_payload", Value::Str(json)) => {
+            // JSON_IGNORE_UNKNOWN_PARSING_TEST
+            let lenient = request.get_by_name("test_category")? == Value::Enum(3);
+            let options = JsonParseOptions::new().ignore_unknown_fields(lenient);
+            ty.from_json_with(json, &options).map_err(|e| e.to_string())
+        }
+        _ => return text("skipped", "neither binary nor JSON"),
     };
     let message = match decoded {
         Ok(message) => message,
@@ -67,6 +73,11 @@ fn outcome(schema: &Schema, request: &Message) -> Result<Outcome, Box<dyn std::e
             Ok(bytes) => Ok(Outcome::Binary(bytes.to_vec())),
             Err(e) => text("serialize_error", &e.to_string()),
         },
-        _ => text("skipped", "not written yet"),
+        // JSON
+        Value::Enum(2) => match message.to_json() {
+            Ok(json) => Ok(Outcome::Text("json_payload", json)),
+            Err(e) => text("serialize_error", &e.to_string()),
+        },
+        _ => text("skipped", "neither binary nor JSON"),
     }
 }
