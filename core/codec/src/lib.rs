@@ -70,11 +70,13 @@
 #![warn(missing_docs)]
 
 mod error;
+pub mod json;
 mod message;
 mod schema;
 pub mod wire;
 
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, SchemaError, ValueError};
+pub use json::{JsonError, JsonErrorKind, JsonParseOptions, JsonPrintOptions};
 pub use message::{
     ListMut, ListRef, MapMut, MapRef, Message, MessageMut, MessageRef, MessageView, Value,
 };
