@@ -126,7 +126,8 @@ fmt: setup-base
 .PHONY: gen
 gen: setup-peers
 	@tests/peers/build --generate
-	git diff --stat --exit-code -- tests/peers
+	STUBLESS_GENERATE=1 cargo test --quiet -p stubless-engine --test bundled --locked
+	git diff --stat --exit-code -- tests/peers core/engine/proto
 
 .PHONY: clean
 clean:

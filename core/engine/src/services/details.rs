@@ -34,9 +34,12 @@ pub fn encode_status(
     status.freeze()
 }
 
+/// A detail: its type URL and the encoded message.
+pub type Detail = (String, Bytes);
+
 /// Reads a `google.rpc.Status`: its code, its message, and each detail's type URL and bytes (which share `status`).
 /// `None`: the bytes are no such message; the call's own status is then all there is.
-pub fn decode_status(status: &Bytes) -> Option<(i32, String, Vec<(String, Bytes)>)> {
+pub fn decode_status(status: &Bytes) -> Option<(i32, String, Vec<Detail>)> {
     let (mut code, mut message, mut details) = (0, String::new(), Vec::new());
     read(status, |number, value| {
         match (number, value) {
@@ -52,7 +55,7 @@ pub fn decode_status(status: &Bytes) -> Option<(i32, String, Vec<(String, Bytes)
     Some((code, message, details))
 }
 
-fn any(whole: &Bytes, message: &[u8]) -> Result<(String, Bytes), Unreadable> {
+fn any(whole: &Bytes, message: &[u8]) -> Result<Detail, Unreadable> {
     let (mut type_url, mut bytes) = (String::new(), Bytes::new());
     read(message, |number, value| {
         match (number, value) {
