@@ -124,7 +124,8 @@ fn dns(name: &str) -> Result<Target, String> {
     if host.is_empty() {
         return Err("the host is missing, as in localhost:50051".into());
     }
-    if let Some(bad) = host.chars().find(|c| c.is_whitespace() || c.is_control() || "/\\@?#:".contains(*c)) {
+    let is_v6 = host.parse::<Ipv6Addr>().is_ok();
+    if let Some(bad) = host.chars().filter(|_| !is_v6).find(|c| c.is_whitespace() || c.is_control() || "/\\@?#:".contains(*c)) {
         return Err(format!("the host {host:?} has the character {bad:?}, which no host name has"));
     }
     let port = port_text.map_or(Ok(DEFAULT_PORT), port)?;
