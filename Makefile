@@ -98,7 +98,7 @@ test-python: wheel venv
 	done
 
 test-interop: install setup-peers
-	@cargo build --quiet --release -p stubless --examples --locked
+	@cargo build --quiet --release -p stubless -p stubless-engine --examples --locked
 	$(VENV)/bin/python -m pytest $(PYTEST) tests
 
 # ---- read ---------------------------------------------------------------------------------------------------------
