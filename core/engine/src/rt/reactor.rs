@@ -27,6 +27,8 @@ const TIMER: Token = Token(usize::MAX - 1);
 pub struct Readiness {
     readable: AtomicBool,
     writable: AtomicBool,
+    /// The peer sends no more: the end may lie right behind the last bytes, and no event of its own will tell of it.
+    ends: AtomicBool,
     reader: Mutex<Option<Waker>>,
     writer: Mutex<Option<Waker>>,
 }
@@ -64,7 +66,14 @@ impl Readiness {
         if ready.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The operation would block (or emptied the socket): wait for the next event.
+    /// A read took all there was: wait for the next event, unless the last one already told of the end.
+    pub fn emptied(&self) {
+        if !self.ends.load(Ordering::Acquire) {
+            self.clear(Direction::Read);
+        }
+    }
+
+    /// The operation would block: wait for the next event.
     pub fn clear(&self, direction: Direction) {
         self.side(direction).0.store(false, Ordering::Release);
     }
@@ -185,6 +194,9 @@ impl Reactor {
                 TIMER => self.armed = Time::NEVER,
                 Token(key) => {
                     let Some(readiness) = lock(&self.sources.slots).get(key).cloned() else { continue };
+                    if event.is_read_closed() || event.is_error() {
+                        readiness.ends.store(true, Ordering::Release);
+                    }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         readiness.set(Direction::Read);
                     }

@@ -95,8 +95,8 @@ impl<S: Stream> AsyncRead for Socket<S> {
             match read {
                 Ok(read) => {
                     if read > 0 && read < wanted {
-                        // emptied: what comes next brings an event of its own
-                        this.readiness.clear(Direction::Read);
+                        // what comes next brings an event of its own, which saves a read that would block
+                        this.readiness.emptied();
                     }
                     return Poll::Ready(Ok(()));
                 }
