@@ -274,8 +274,12 @@ fn shape<P: prost::Message + Default + PartialEq>(schema: &Schema, name: &str, t
         bytes.len(),
         &mut [
             &mut || drop(black_box(P::decode(black_box(bytes.clone())).expect("decodes"))),
-            &mut || drop(black_box(Message::decode(&ty, black_box(bytes.clone())).expect("decodes"))),
-            &mut || drop(black_box(Message::decode_slice(&ty, black_box(&bytes)).expect("decodes"))),
+            &mut || {
+                drop(black_box(Message::decode(&ty, black_box(bytes.clone())).expect("decodes")))
+            },
+            &mut || {
+                drop(black_box(Message::decode_slice(&ty, black_box(&bytes)).expect("decodes")))
+            },
         ],
     );
     let e = compare(
@@ -297,14 +301,22 @@ fn shape<P: prost::Message + Default + PartialEq>(schema: &Schema, name: &str, t
     );
     println!(
         "{name:8} {:8} B | decode prost {:9.0} ns, ours {:.2}, ours from a slice {:.2} | encode prost {:9.0} ns, ours {:.2} | into a kept buffer prost {:9.0} ns, ours {:.2}",
-        bytes.len(), d[0], d[1] / d[0], d[2] / d[0], e[0], e[1] / e[0], e[2], e[3] / e[2],
+        bytes.len(),
+        d[0],
+        d[1] / d[0],
+        d[2] / d[0],
+        e[0],
+        e[1] / e[0],
+        e[2],
+        e[3] / e[2],
     );
 }
 
 fn reading(schema: &Schema) {
     let ty = schema.message("bench.Order").expect("declared");
     let m = ty.decode(order().encode_to_vec()).expect("decodes");
-    let (id, total, billing) = (ty.field("id").unwrap(), ty.field("total").unwrap(), ty.field("billing").unwrap());
+    let (id, total, billing) =
+        (ty.field("id").unwrap(), ty.field("total").unwrap(), ty.field("billing").unwrap());
     let t = compare(
         1000,
         &mut [
@@ -321,15 +333,49 @@ fn reading(schema: &Schema) {
     );
 }
 
+/// `decode`, `encode` or `small`, over and over, for a profiler to look at.
+fn profile(schema: &Schema, what: &str) {
+    let (ty, one) = (
+        schema.message("bench.Order").expect("declared"),
+        schema.message("bench.One").expect("declared"),
+    );
+    let bytes = Bytes::from(order().encode_to_vec());
+    let m = ty.decode(bytes.clone()).expect("decodes");
+    let mut writer = Writer::new();
+    for _ in 0..3_000_000 {
+        match what {
+            "decode" => drop(black_box(ty.decode(black_box(bytes.clone())))),
+            "encode" => {
+                writer.clear();
+                m.as_ref().encode_into(&mut writer, EncodeOptions::default()).expect("encodes");
+                black_box(writer.as_slice());
+            }
+            _ => drop(black_box(Message::decode_slice(&one, black_box(b"\x0a\x0chello, world")))),
+        }
+    }
+}
+
 fn main() {
     let schema = Schema::from_source([("order.proto", ORDER)]).expect("compiles");
+    if let Some(what) = std::env::args().nth(1) {
+        return profile(&schema, &what);
+    }
     shape(&schema, "One", One { text: "hello, world".into() });
     shape(&schema, "Order", order());
     shape(&schema, "Packed", Packed { n: (0..10_000).map(|i| i * 7919 % 1_000_000).collect() });
     shape(&schema, "Blob", Blob { data: vec![7; 1 << 20] });
-    let chain = (0..60).fold(None, |next, n| Some(Box::new(Chain { next, name: "link".into(), n })));
+    let chain =
+        (0..60).fold(None, |next, n| Some(Box::new(Chain { next, name: "link".into(), n })));
     shape(&schema, "Chain", *chain.expect("sixty links"));
-    shape(&schema, "Entries", Entries { map: (0..200).map(|i| (format!("key-{i}"), address(i))).collect() });
-    shape(&schema, "Strings", Strings { s: (0..500).map(|i| format!("a string with number {i}")).collect() });
+    shape(
+        &schema,
+        "Entries",
+        Entries { map: (0..200).map(|i| (format!("key-{i}"), address(i))).collect() },
+    );
+    shape(
+        &schema,
+        "Strings",
+        Strings { s: (0..500).map(|i| format!("a string with number {i}")).collect() },
+    );
     reading(&schema);
 }

@@ -25,14 +25,20 @@ pub(crate) struct Arena {
     tables: Arc<Tables>,
     /// Bytes of the first chunk, which begins with this header.
     first: usize,
-    /// Further chunks.
-    chunks: Vec<(NonNull<u8>, usize)>,
     /// Bytes of all chunks, and how many there may be.
     total: usize,
     limit: usize,
-    /// What strings of decoded messages point into.
-    input: Bytes,
-    more_inputs: Vec<Bytes>,
+    /// What strings of a decoded message point into.
+    input: Option<Bytes>,
+    /// Away from the header, since small messages do without.
+    more: Option<Box<More>>,
+}
+
+/// What an arena gets as it grows.
+#[derive(Default)]
+struct More {
+    chunks: Vec<(NonNull<u8>, usize)>,
+    inputs: Vec<Bytes>,
 }
 
 /// A pointer to a living arena. Not `Sync`: whoever allocates owns the message tree for that time.
@@ -57,11 +63,10 @@ impl ArenaPtr {
                 end,
                 tables,
                 first: size,
-                chunks: Vec::new(),
                 total: size,
                 limit,
-                input: Bytes::new(),
-                more_inputs: Vec::new(),
+                input: None,
+                more: None,
             });
         }
         ArenaPtr(base.cast())
@@ -87,8 +92,10 @@ impl ArenaPtr {
         let arena = self.0.as_ptr();
         // SAFETY: the header is alive until the first chunk goes, which is last; layouts are those of `allocate`.
         unsafe {
-            for &(chunk, size) in &(*arena).chunks {
-                dealloc(chunk.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN));
+            if let Some(more) = &(*arena).more {
+                for &(chunk, size) in &more.chunks {
+                    dealloc(chunk.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN));
+                }
             }
             let first = (*arena).first;
             arena.drop_in_place();
@@ -127,7 +134,7 @@ impl ArenaPtr {
         let chunk_size =
             arena.total.clamp(256, MAX_CHUNK).max(size).min(left.max(size)).next_multiple_of(ALIGN);
         let chunk = allocate(chunk_size);
-        arena.chunks.push((chunk, chunk_size));
+        arena.more.get_or_insert_default().chunks.push((chunk, chunk_size));
         arena.total += chunk_size;
         // SAFETY: `size <= chunk_size`. A big block of its own does not end the chunk that has room left.
         unsafe {
@@ -194,7 +201,10 @@ impl ArenaPtr {
     pub fn hold(self, input: Bytes) {
         // SAFETY: the arena is alive and this is the only reference while we are in here.
         let arena = unsafe { &mut *self.0.as_ptr() };
-        if arena.input.is_empty() { arena.input = input } else { arena.more_inputs.push(input) }
+        match arena.input {
+            None => arena.input = Some(input),
+            Some(_) => arena.more.get_or_insert_default().inputs.push(input),
+        }
     }
 
     /// The tables the arena holds.

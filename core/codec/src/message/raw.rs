@@ -291,7 +291,7 @@ impl RawMessage {
 
     /// Keeps a range of encoded fields. `bytes` live as long as the arena.
     pub fn add_unknown(self, arena: ArenaPtr, bytes: &[u8]) -> Result<(), Exhausted> {
-        let place = self.extra_mut()?.unknown.push(arena, size_of::<RawText>())?;
+        let place = self.extra_mut()?.unknown.push(arena, Slot::Text.size())?;
         place.set_text(bytes);
         Ok(())
     }

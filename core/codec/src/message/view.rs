@@ -218,7 +218,7 @@ impl<'a> MessageRef<'a> {
     /// Fields the type does not know, encoded, in wire order. A slice may hold several.
     pub fn unknown(self) -> impl DoubleEndedIterator<Item = &'a [u8]> + 'a {
         let vec = self.raw.extra().map_or(&EMPTY.0, |e| &e.unknown);
-        (0..vec.len as usize).map(move |i| vec.element(i, 16).text())
+        (0..vec.len as usize).map(move |i| vec.element(i, Slot::Text.size()).text())
     }
 
     /// Whether no field is set and nothing unknown was kept.

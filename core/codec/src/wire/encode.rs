@@ -3,7 +3,7 @@
 //! Fields in number order, extensions behind them, unknown fields last as they came. Required fields are looked for
 //! before the first byte is written, and only in types that can have some.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use bytes::Bytes;
 
@@ -41,16 +41,19 @@ impl EncodeOptions {
 }
 
 thread_local! {
-    /// The buffer of this thread, kept from one message to the next; taken out while it is used.
-    static BUFFER: Cell<Writer> = const { Cell::new(Writer::new()) };
+    /// The buffer of this thread, kept from one message to the next.
+    static BUFFER: RefCell<Writer> = RefCell::new(Writer::new());
 }
 
 fn with_buffer<T>(f: impl FnOnce(&mut Writer) -> T) -> T {
-    let mut writer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    writer.clear();
-    let out = f(&mut writer);
-    let _ = BUFFER.try_with(|b| b.set(writer));
-    out
+    BUFFER.with(|buffer| match buffer.try_borrow_mut() {
+        Ok(mut writer) => {
+            writer.clear();
+            f(&mut writer)
+        }
+        // an encoder inside an encoder
+        Err(_) => f(&mut Writer::new()),
+    })
 }
 
 /// Encoding.
