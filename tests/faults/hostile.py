@@ -76,7 +76,7 @@ class Hostile:
         if self.raw:
             self.raw(sock)
             return
-        peer = Peer(sock, server=True, hello=self.hello, windows=self.windows)
+        peer = Peer(sock, server=True, hello=self.hello, windows=self.windows, acks=self.hello != b"")
         self.peers.append(peer)
         self.script(peer, number)
 

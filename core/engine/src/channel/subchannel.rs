@@ -15,6 +15,8 @@ pub struct Subchannel {
     error: String,
     /// Tells a stale attempt's end from the current one's.
     attempt: u64,
+    /// Connections in a row that were of no use.
+    useless: u32,
 }
 
 impl Subchannel {
@@ -27,6 +29,7 @@ impl Subchannel {
             retry_at: Time::NEVER,
             error: String::new(),
             attempt: 0,
+            useless: 0,
         }
     }
 
@@ -75,14 +78,18 @@ impl Subchannel {
         current
     }
 
-    /// The connection of attempt `attempt` ended or is going away. One that was of use starts the backoff over; one that
-    /// only said goodbye counts as a failed attempt, or a server that greets every connection so would be dialled in a loop.
+    /// The connection of attempt `attempt` ended or is going away. One that was of use starts the backoff over. One that only
+    /// said goodbye is forgiven once, since its calls are to go out again on the next; a second one counts as a failed
+    /// attempt, or a server that greets every connection so would be dialled in a loop.
     pub fn disconnected(&mut self, attempt: u64, error: String, was_useful: bool) -> bool {
         let current = self.state == Connectivity::Ready && attempt == self.attempt;
         if current {
             self.error = error;
+            self.useless = if was_useful { 0 } else { self.useless.saturating_add(1) };
             if was_useful {
                 self.backoff.reset();
+            }
+            if self.useless <= 1 {
                 self.state = Connectivity::Idle;
             } else {
                 self.state = Connectivity::TransientFailure;
