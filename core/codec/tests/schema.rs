@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use stubless_codec::wire::Writer;
-use stubless_codec::{DecodeErrorKind, Message, MessageType, Schema, SchemaBuilder, SchemaError, Syntax, Value};
+use stubless_codec::{
+    DecodeErrorKind, Message, MessageType, Schema, SchemaBuilder, SchemaError, Syntax, Value,
+};
 
 /// protoc 36.2's output for the two `.proto` files beside it.
 const EDITIONS: &[u8] = include_bytes!("fixtures/editions.binpb");
@@ -66,7 +68,10 @@ fn editions_features_are_resolved_field_by_field() {
     assert!(f("closed").is_closed_enum() && !f("open").is_closed_enum());
     assert!(f("map").is_map() && !f("map").map_value().unwrap().is_delimited());
     assert!(schema.extension("ed.ext").unwrap().is_delimited());
-    assert_eq!(schema.message("ed24.New").unwrap().field("plain").unwrap().message_type(), Some(plain.clone()));
+    assert_eq!(
+        schema.message("ed24.New").unwrap().field("plain").unwrap().message_type(),
+        Some(plain.clone())
+    );
 
     let mut m = plain.new_message();
     m.set(&f("needed"), 0).unwrap();
@@ -85,9 +90,11 @@ fn descriptors_pass_through_unchanged() {
     let schema = Schema::from_descriptor_set(EDITIONS).unwrap();
     let again = Schema::from_descriptor_set(schema.to_descriptor_set()).unwrap();
     assert_eq!(again.to_descriptor_set(), schema.to_descriptor_set());
-    assert!(EDITIONS.windows(schema.file_bytes("editions2024.proto").unwrap().len()).any(|w| {
-        w == schema.file_bytes("editions2024.proto").unwrap()
-    }));
+    assert!(
+        EDITIONS
+            .windows(schema.file_bytes("editions2024.proto").unwrap().len())
+            .any(|w| { w == schema.file_bytes("editions2024.proto").unwrap() })
+    );
 }
 
 const SHOP: &str = r#"
@@ -136,9 +143,15 @@ fn reflection_finds_files_by_every_kind_of_symbol() {
     assert_eq!(schema.extension_numbers("base.Money"), Some(vec![10, 11]));
     assert_eq!(schema.extension_numbers("nothing"), None);
     let imports = schema.transitive_imports("shop.proto");
-    assert_eq!(imports, ["google/protobuf/timestamp.proto", "google/protobuf/descriptor.proto", "base.proto"]);
+    assert_eq!(
+        imports,
+        ["google/protobuf/timestamp.proto", "google/protobuf/descriptor.proto", "base.proto"]
+    );
     assert!(schema.transitive_imports("google/protobuf/timestamp.proto").is_empty());
-    assert_eq!(schema.services().map(|s| s.full_name().to_owned()).collect::<Vec<_>>(), ["shop.v1.Shop"]);
+    assert_eq!(
+        schema.services().map(|s| s.full_name().to_owned()).collect::<Vec<_>>(),
+        ["shop.v1.Shop"]
+    );
 }
 
 #[test]
@@ -148,7 +161,10 @@ fn methods_are_found_by_path() {
     assert_eq!(schema.method("shop.v1.Shop/Watch"), Some(watch.clone()));
     assert_eq!((watch.path(), watch.full_name()), ("/shop.v1.Shop/Watch", "shop.v1.Shop.Watch"));
     assert!(watch.is_client_streaming() && watch.is_server_streaming());
-    assert_eq!((watch.input().full_name(), watch.output().full_name()), ("shop.v1.Order", "base.Money"));
+    assert_eq!(
+        (watch.input().full_name(), watch.output().full_name()),
+        ("shop.v1.Order", "base.Money")
+    );
     assert_eq!(schema.method("/shop.v1.Shop/Steal"), None);
     assert_eq!(schema.method("Watch"), None);
 }
@@ -157,7 +173,11 @@ fn methods_are_found_by_path() {
 fn custom_options_are_kept_and_can_be_read() {
     let schema = shop();
     let total = schema.message("shop.v1.Order").unwrap().field("total").unwrap();
-    let options = schema.message("google.protobuf.FieldOptions").unwrap().decode(total.options().clone()).unwrap();
+    let options = schema
+        .message("google.protobuf.FieldOptions")
+        .unwrap()
+        .decode(total.options().clone())
+        .unwrap();
     assert_eq!(options.get_by_name("[base.unit]"), Ok(Value::Str("CHF")));
 }
 
@@ -171,7 +191,8 @@ fn files_come_in_any_order_twice_and_one_by_one() {
 
     let mut builder = SchemaBuilder::new();
     builder.add_file(schema.file_bytes("shop.proto").unwrap()).unwrap();
-    let missing = ["base.proto", "google/protobuf/descriptor.proto", "google/protobuf/timestamp.proto"];
+    let missing =
+        ["base.proto", "google/protobuf/descriptor.proto", "google/protobuf/timestamp.proto"];
     assert_eq!(builder.missing(), missing);
     let e = builder.build().unwrap_err();
     assert!(matches!(&e, SchemaError::MissingImport { file, .. } if file == "shop.proto"), "{e}");
@@ -184,18 +205,31 @@ fn files_come_in_any_order_twice_and_one_by_one() {
 #[test]
 fn schemas_merge_unless_they_contradict_each_other() {
     let shop = shop();
-    let other = Schema::from_source([("other.proto", "syntax = \"proto3\"; package other; message M {}")]).unwrap();
+    let other =
+        Schema::from_source([("other.proto", "syntax = \"proto3\"; package other; message M {}")])
+            .unwrap();
     let both = shop.merge(&other).unwrap();
     assert!(both.message("other.M").is_some() && both.message("shop.v1.Order").is_some());
     assert!(both.merge(&shop).unwrap().file_names().len() == both.file_names().len());
-    let changed = Schema::from_source([("other.proto", "syntax = \"proto3\"; package other; message N {}")]).unwrap();
-    assert_eq!(both.merge(&changed).unwrap_err(), SchemaError::FileConflict { file: "other.proto".into() });
-    let clash = Schema::from_source([("third.proto", "syntax = \"proto3\"; package other; message M {}")]).unwrap();
+    let changed =
+        Schema::from_source([("other.proto", "syntax = \"proto3\"; package other; message N {}")])
+            .unwrap();
+    assert_eq!(
+        both.merge(&changed).unwrap_err(),
+        SchemaError::FileConflict { file: "other.proto".into() }
+    );
+    let clash =
+        Schema::from_source([("third.proto", "syntax = \"proto3\"; package other; message M {}")])
+            .unwrap();
     let e = both.merge(&clash).unwrap_err().to_string();
     assert!(e.contains("other.M") && e.contains("other.proto") && e.contains("third.proto"), "{e}");
     // every compiler ships its own google/protobuf files
     let theirs = message("Timestamp").field("seconds", 1, 3, "").field("nanos", 2, 5, "");
-    let file = D::new().text(12, "proto3").part(4, theirs).text(2, "google.protobuf").file("google/protobuf/timestamp.proto");
+    let file = D::new()
+        .text(12, "proto3")
+        .part(4, theirs)
+        .text(2, "google.protobuf")
+        .file("google/protobuf/timestamp.proto");
     assert!(shop.merge(&Schema::from_files([file]).unwrap()).is_ok());
     assert!(Schema::from_files([]).unwrap().merge(&shop).is_ok());
 }
@@ -203,9 +237,14 @@ fn schemas_merge_unless_they_contradict_each_other() {
 #[test]
 fn what_contradicts_itself_is_refused_by_name() {
     let one = |m: D| D::new().part(4, m);
-    let has = |text: String, parts: &[&str]| parts.iter().for_each(|p| assert!(text.contains(p), "{text} lacks {p}"));
+    let has = |text: String, parts: &[&str]| {
+        parts.iter().for_each(|p| assert!(text.contains(p), "{text} lacks {p}"))
+    };
     has(invalid(D::new().part(4, message("A")).part(4, message("A"))), &["f.proto", "A", "taken"]);
-    has(invalid(one(message("A").field("x", 1, 5, "").field("y", 1, 5, ""))), &["A.", "number 1", "taken"]);
+    has(
+        invalid(one(message("A").field("x", 1, 5, "").field("y", 1, 5, ""))),
+        &["A.", "number 1", "taken"],
+    );
     has(invalid(one(message("A").field("x", 1, 5, "").field("x", 2, 5, ""))), &["A.x", "taken"]);
     has(invalid(one(message("A").field("x", 1, 11, ".Nope"))), &["A.x", ".Nope"]);
     has(invalid(one(message("A").field("x", 1, 14, ".A"))), &["A.x", "type"]);
@@ -214,36 +253,51 @@ fn what_contradicts_itself_is_refused_by_name() {
     for number in [0, 19_000, 1 << 29, u64::MAX] {
         has(invalid(one(message("A").field("x", number, 5, ""))), &["A.x", "number"]);
     }
-    has(invalid(one(message("A").part(2, D::new().text(1, "x").int(3, 1).int(5, 5).int(9, 3)))), &["A.x", "oneof"]);
+    has(
+        invalid(one(message("A").part(2, D::new().text(1, "x").int(3, 1).int(5, 5).int(9, 3)))),
+        &["A.x", "oneof"],
+    );
     has(invalid(one(message("A").part(8, D::new().text(1, "o")))), &["A.o", "members"]);
     has(invalid(one(message("A").part(5, D::new().int(1, 5).int(2, 5)))), &["A", "range"]);
-    has(invalid(one(message("A").field("x", 5, 5, "").part(5, D::new().int(1, 1).int(2, 9)))), &["A.x", "extension range"]);
+    has(
+        invalid(one(message("A").field("x", 5, 5, "").part(5, D::new().int(1, 1).int(2, 9)))),
+        &["A.x", "extension range"],
+    );
     has(invalid(one(message("not a name"))), &["identifier"]);
     has(invalid(one(D::new())), &["identifier"]);
     has(invalid(D::new().part(5, D::new().text(1, "E"))), &["E", "value"]);
-    has(invalid(D::new().part(7, D::new().text(1, "x").int(3, 1).int(5, 5).text(2, ".Nope"))), &["x", "extends"]);
+    has(
+        invalid(D::new().part(7, D::new().text(1, "x").int(3, 1).int(5, 5).text(2, ".Nope"))),
+        &["x", "extends"],
+    );
     let entry = D::new().part(7, D::new().int(7, 1)).text(1, "E");
     has(invalid(one(message("A").part(3, entry))), &["A.E", "map entry"]);
-    let service = D::new().part(2, D::new().text(1, "M").text(2, ".Nope").text(3, ".Nope")).text(1, "S");
+    let service =
+        D::new().part(2, D::new().text(1, "M").text(2, ".Nope").text(3, ".Nope")).text(1, "S");
     has(invalid(D::new().part(6, service)), &["S.M", ".Nope"]);
     has(invalid(D::new().text(12, "proto4")), &["proto4"]);
     has(invalid(D::new().int(14, 1002).text(12, "editions")), &["1002"]);
     let default = D::new().text(1, "x").int(3, 1).int(4, 1).int(5, 5).text(7, "many");
     has(invalid(one(message("A").part(2, default))), &["A.x", "many"]);
-    let deep = (0..40).fold(message("Leaf"), |inner, i| D::new().part(3, inner).text(1, &format!("L{i}")));
+    let deep =
+        (0..40).fold(message("Leaf"), |inner, i| D::new().part(3, inner).text(1, &format!("L{i}")));
     has(invalid(one(deep)), &["nested"]);
     let a = D::new().text(3, "b.proto").file("a.proto");
     let b = D::new().text(3, "a.proto").file("b.proto");
     assert!(matches!(Schema::from_files([a, b]), Err(SchemaError::ImportCycle { .. })));
     let own = D::new().text(3, "a.proto").file("a.proto");
     assert!(matches!(Schema::from_files([own]), Err(SchemaError::ImportCycle { .. })));
-    assert!(matches!(Schema::from_descriptor_set(&[0x0a, 0x7f][..]), Err(SchemaError::Malformed { .. })));
+    assert!(matches!(
+        Schema::from_descriptor_set(&[0x0a, 0x7f][..]),
+        Err(SchemaError::Malformed { .. })
+    ));
 }
 
 #[test]
 fn names_without_a_dot_are_found_from_the_inside_out() {
     let inner = message("Same").field("x", 1, 5, "");
-    let outer = message("Outer").field("f", 1, 11, "Same").field("g", 2, 11, "p.Same").part(3, inner);
+    let outer =
+        message("Outer").field("f", 1, 11, "Same").field("g", 2, 11, "p.Same").part(3, inner);
     let file = D::new().part(4, outer).part(4, message("Same")).text(2, "p").file("f.proto");
     let schema = Schema::from_files([file]).unwrap();
     let outer = schema.message("p.Outer").unwrap();
@@ -302,7 +356,8 @@ fn hostile_descriptors_are_refused_or_sound_and_never_panic() {
     for name in ["shop.proto", "base.proto", "editions2023.proto"] {
         let all = shop.merge(&Schema::from_descriptor_set(EDITIONS).unwrap()).unwrap();
         let original = all.file_bytes(name).unwrap();
-        let rest: Vec<Bytes> = all.file_names().filter(|f| *f != name).map(|f| all.file_bytes(f).unwrap()).collect();
+        let rest: Vec<Bytes> =
+            all.file_names().filter(|f| *f != name).map(|f| all.file_bytes(f).unwrap()).collect();
         for round in 0..1500usize {
             let mut bytes = original.to_vec();
             if round < bytes.len() {
@@ -315,7 +370,10 @@ fn hostile_descriptors_are_refused_or_sound_and_never_panic() {
             }
             let mut builder = SchemaBuilder::new();
             let added = builder.add_file(bytes);
-            rest.iter().take(2).chain(rest.iter().skip(2)).for_each(|f| drop(builder.add_file(f.clone())));
+            rest.iter()
+                .take(2)
+                .chain(rest.iter().skip(2))
+                .for_each(|f| drop(builder.add_file(f.clone())));
             match added.and_then(|_| builder.build()) {
                 Ok(schema) => {
                     taken += 1;
@@ -328,4 +386,67 @@ fn hostile_descriptors_are_refused_or_sound_and_never_panic() {
         }
     }
     assert!(taken > 100 && refused > 1000, "{taken} taken, {refused} refused");
+}
+
+/// A folder of its own that goes when the test ends.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str, files: &[(&str, &str)]) -> Folder {
+        let folder =
+            Folder(std::env::temp_dir().join(format!("stubless-{name}-{}", std::process::id())));
+        for (file, text) in files {
+            let path = folder.0.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn files_are_loaded_by_name_by_path_and_with_their_imports() {
+    let folder = Folder::new("load", &[("a/shop.proto", SHOP), ("b/base.proto", BASE)]);
+    let (a, b) = (folder.0.join("a"), folder.0.join("b"));
+    let by_name = Schema::load(["shop.proto"], [&a, &b]).unwrap();
+    assert!(by_name.service("shop.v1.Shop").is_some());
+    assert_eq!(by_name.file_names().last(), Some("shop.proto"));
+    let by_path = Schema::load([a.join("shop.proto")], [&a, &b]).unwrap();
+    assert_eq!(by_path.to_descriptor_set(), by_name.to_descriptor_set());
+    let e = Schema::load(["shop.proto"], [&a]).unwrap_err();
+    assert!(
+        matches!(&e, SchemaError::Source { file, line: 6, .. } if file == "shop.proto"),
+        "{e:?}"
+    );
+    assert!(e.to_string().contains("base.proto"), "{e}");
+    let alone = Schema::load([b.join("base.proto")], None::<&str>).unwrap();
+    assert!(
+        alone.message("base.Money").is_some(),
+        "without include paths, a file's own folder is searched"
+    );
+}
+
+#[test]
+fn a_broken_import_is_reported_where_it_is_broken() {
+    let folder = Folder::new(
+        "broken",
+        &[
+            (
+                "main.proto",
+                "syntax = \"proto3\";\nimport \"part.proto\";\nmessage M { P p = 1; }\n",
+            ),
+            ("part.proto", "syntax = \"proto3\";\n\nmessage P { int32 a = 1; int32 b = 1; }\n"),
+        ],
+    );
+    let e = Schema::load(["main.proto"], [&folder.0]).unwrap_err();
+    assert!(
+        matches!(&e, SchemaError::Source { file, line: 3, .. } if file == "part.proto"),
+        "{e:?}"
+    );
 }

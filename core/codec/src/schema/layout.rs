@@ -101,7 +101,7 @@ pub(crate) fn by_number(fields: &[FieldEntry]) -> Box<[u16]> {
         .enumerate()
         .filter(|(i, f)| f.number as usize <= 4 * (i + 1) + 16)
         .map(|(_, f)| f.number);
-    let len = dense.last().map_or(0, |n| n as usize + 1);
+    let len = dense.max().map_or(0, |n| n as usize + 1);
     let mut table = vec![NONE16; len];
     for (i, f) in fields.iter().enumerate() {
         if let Some(place) = table.get_mut(f.number as usize) {

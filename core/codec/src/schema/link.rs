@@ -180,9 +180,8 @@ impl Linker<'_> {
         let bad = |reason: String| self.invalid(file, &full_name, reason);
         let mut features = features.with_options(&f.options, 21);
         // proto2 and proto3 say in other places what editions say in features
-        match option_varint(&f.options, 2) {
-            Some(packed) => features.packed = packed != 0,
-            None => {}
+        if let Some(packed) = option_varint(&f.options, 2) {
+            features.packed = packed != 0;
         }
         let target = match f.type_name.is_empty() {
             true => None,

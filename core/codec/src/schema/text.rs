@@ -14,8 +14,8 @@ use super::Schema;
 use crate::error::SchemaError;
 
 impl Schema {
-    /// Compiles `.proto` files. Imports are searched along `include` in order; without any, in the current directory.
-    /// A file may be given by path or by its name below an include path.
+    /// Compiles `.proto` files. Imports are searched along `include` in order; without any, in the current directory and
+    /// in the folders of `files`. A file may be given by path or by its name below an include path.
     ///
     /// # Errors
     /// A file that cannot be found, and anything that does not compile, with file, line and column.
@@ -24,17 +24,22 @@ impl Schema {
         F: IntoIterator<Item: AsRef<Path>>,
         I: IntoIterator<Item: AsRef<Path>>,
     {
-        let mut include: Vec<PathBuf> =
-            include.into_iter().map(|p| p.as_ref().to_owned()).collect();
+        let files: Vec<PathBuf> = files.into_iter().map(|f| f.as_ref().to_owned()).collect();
+        let mut include: Vec<PathBuf> = include.into_iter().map(|p| p.as_ref().to_owned()).collect();
         if include.is_empty() {
             include.push(PathBuf::from("."));
+            for folder in files.iter().filter_map(|f| f.parent()).filter(|f| !f.as_os_str().is_empty()) {
+                if !include.iter().any(|i| i == folder) {
+                    include.push(folder.to_owned());
+                }
+            }
         }
         let mut resolver = ChainFileResolver::new();
         for path in &include {
             resolver.add(IncludeFileResolver::new(path.clone()));
         }
         resolver.add(GoogleFileResolver::new());
-        compile(resolver, files.into_iter().map(|f| f.as_ref().to_owned()).collect())
+        compile(resolver, files)
     }
 
     /// Compiles `.proto` text held in memory: pairs of file name and text, which may import each other.
