@@ -1,5 +1,7 @@
 //! Messages to JSON text, appended to one buffer.
 
+use std::cell::Cell;
+
 use super::error::{JsonError, JsonErrorKind as Kind};
 use super::lexer::plain_end;
 use super::number::{push_f32, push_f64, push_i64, push_u64};
@@ -13,19 +15,31 @@ use crate::wire::is_utf8;
 
 pub(super) type Result<T> = std::result::Result<T, JsonError>;
 
+thread_local! {
+    /// The buffer of this thread, kept from one text to the next: the text itself is then allocated once, at its length.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A buffer that grew beyond this many bytes is not kept.
+const KEEP_BYTES: usize = 1 << 20;
+
 /// A whole message to text.
 pub(super) fn print(message: MessageRef<'_>, options: &JsonPrintOptions) -> Result<String> {
-    let mut writer = Writer {
-        out: Vec::with_capacity(256),
-        tables: message.raw.tables(),
-        options: *options,
-        level: 0,
-    };
-    let named = |e: JsonError| e.of_message(message.full_name());
-    writer.message(message.raw, message.table(), MAX_DEPTH).map_err(named)?;
-    // every string was checked on its way in or on its way out
-    String::from_utf8(writer.out)
-        .map_err(|_| named(JsonError::new(Kind::NoJsonForm, 0, "a string is not UTF-8")))
+    let mut out = BUFFER.try_with(Cell::take).unwrap_or_default();
+    out.clear();
+    let tables = message.raw.tables();
+    let mut writer = Writer { out, tables, options: *options, level: 0 };
+    let result = writer.message(message.raw, message.table(), MAX_DEPTH).and_then(|()| {
+        // every string was checked on its way in or on its way out
+        match std::str::from_utf8(&writer.out) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(no_form("a string is not UTF-8")),
+        }
+    });
+    if writer.out.capacity() <= KEEP_BYTES {
+        let _ = BUFFER.try_with(|buffer| buffer.set(writer.out));
+    }
+    result.map_err(|e| e.of_message(message.full_name()))
 }
 
 pub(super) struct Writer<'t> {
