@@ -3,12 +3,13 @@
 //! Nothing here is generated and nothing here knows of RPC, sockets or clocks.
 //! A [`Schema`] comes from `.proto` text, a descriptor set or files one by one; it is compiled once into an immutable
 //! table. A [`Message`] lives in an arena, its fields at offsets the table knows; strings are slices of the bytes they
-//! were decoded from. [`wire`] turns bytes into messages and back, `json` does the same for the JSON mapping.
+//! were decoded from. [`wire`] turns bytes into messages and back, [`json`] does the same for the JSON mapping.
 //!
 //! # Reading order
 //! `schema/mod.rs` (what a schema answers), `schema/handles.rs` (types, fields), `schema/table.rs` (the compiled table),
 //! `message/mod.rs` (owned messages), `message/view.rs` and `message/edit.rs` (reading, writing), `wire/decode.rs`,
-//! `wire/encode.rs`.
+//! `wire/encode.rs`. `unsafe` lives in `message/arena.rs`, `message/raw.rs`, `wire/writer.rs` and `schema/pinned.rs`, with a
+//! few lines in `message/mod.rs` and `message/view.rs` that hand pointers out; Miri runs over all of it.
 //!
 //! # In one look
 //! ```
@@ -66,7 +67,8 @@
 //!
 //! **Bytes**: `MessageType::decode(bytes)`, `Message::decode_with(type, bytes, &Limits)`, `Message::merge_bytes`,
 //! `Message::encode()`, `encode_frame()` (five-byte gRPC prefix in place), `encode_with(EncodeOptions)`. Building blocks:
-//! [`wire::Reader`], [`wire::Writer`] (backward) for bindings that keep their own objects.
+//! [`wire::Reader`], [`wire::Writer`] (backward) for bindings that keep their own objects. `to_json`, `from_json`: see
+//! [`json`]. What decoding may cost: [`Limits`] for one message, [`set_process_memory_limit`] for all of them.
 #![warn(missing_docs)]
 
 mod error;
@@ -79,6 +81,7 @@ pub use error::{DecodeError, DecodeErrorKind, EncodeError, SchemaError, ValueErr
 pub use json::{JsonError, JsonErrorKind, JsonParseOptions, JsonPrintOptions};
 pub use message::{
     ListMut, ListRef, MapMut, MapRef, Message, MessageMut, MessageRef, MessageView, Value,
+    set_process_memory_limit,
 };
 pub use schema::{
     EnumType, Field, Kind, MessageType, Method, OneofType, Schema, SchemaBuilder, Service, Syntax,

@@ -7,6 +7,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -16,6 +17,18 @@ use crate::schema::table::Tables;
 const ALIGN: usize = 8;
 /// Chunks double up to this size.
 const MAX_CHUNK: usize = 1 << 20;
+
+/// Memory of all arenas of the process beyond their first chunks, and how much of it decoding may add to.
+static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+static PROCESS_LIMIT: AtomicUsize = AtomicUsize::new(1 << 30);
+
+/// Sets how much memory all messages of the process may hold together before decoding is refused
+/// ([`DecodeErrorKind::Memory`](crate::DecodeErrorKind), in an RPC `RESOURCE_EXHAUSTED`), in bytes. Default 1 GiB. Only what
+/// large messages need beyond their first 48 KiB or so is counted; messages that are built, not decoded, count but are never
+/// refused. `usize::MAX` lifts the limit.
+pub fn set_process_memory_limit(bytes: usize) {
+    PROCESS_LIMIT.store(bytes, Ordering::Relaxed);
+}
 
 /// Header of an arena.
 #[repr(C)]
@@ -93,6 +106,7 @@ impl ArenaPtr {
         // SAFETY: the header is alive until the first chunk goes, which is last; layouts are those of `allocate`.
         unsafe {
             if let Some(more) = &(*arena).more {
+                LIVE_BYTES.fetch_sub((*arena).total - (*arena).first, Ordering::Relaxed);
                 for &(chunk, size) in &more.chunks {
                     dealloc(chunk.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN));
                 }
@@ -128,11 +142,17 @@ impl ArenaPtr {
         // SAFETY: the arena is alive and this is the only reference while we are in here.
         let arena = unsafe { &mut *self.0.as_ptr() };
         let left = arena.limit.saturating_sub(arena.total);
-        if size > left {
+        if size > left || size > isize::MAX as usize / 2 {
             return Err(Exhausted);
         }
         let chunk_size =
             arena.total.clamp(256, MAX_CHUNK).max(size).min(left.max(size)).next_multiple_of(ALIGN);
+        let live = LIVE_BYTES.fetch_add(chunk_size, Ordering::Relaxed);
+        let decoding = arena.limit != usize::MAX;
+        if decoding && live.saturating_add(chunk_size) > PROCESS_LIMIT.load(Ordering::Relaxed) {
+            LIVE_BYTES.fetch_sub(chunk_size, Ordering::Relaxed);
+            return Err(Exhausted);
+        }
         let chunk = allocate(chunk_size);
         arena.more.get_or_insert_default().chunks.push((chunk, chunk_size));
         arena.total += chunk_size;

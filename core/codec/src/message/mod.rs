@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use arena::set_process_memory_limit;
 pub(crate) use arena::{ArenaPtr, Exhausted};
 pub use edit::MessageMut;
 pub use edit_list::ListMut;

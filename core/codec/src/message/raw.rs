@@ -454,15 +454,15 @@ impl RawVec {
         more: usize,
         stride: usize,
     ) -> Result<(), Exhausted> {
-        let need = self.len as usize + more;
+        let Some(need) = (self.len as usize).checked_add(more) else { return Err(Exhausted) };
         if need <= self.cap as usize {
             return Ok(());
         }
-        let cap = need.max(self.cap as usize * 2).max(32 / stride);
-        if u32::try_from(cap).is_err() {
+        let cap = need.max((self.cap as usize).saturating_mul(2)).max(32 / stride);
+        let (Ok(_), Some(new)) = (u32::try_from(cap), cap.checked_mul(stride)) else {
             return Err(Exhausted);
-        }
-        let (old, new) = (self.cap as usize * stride, cap * stride);
+        };
+        let old = self.cap as usize * stride;
         // SAFETY: the old block is `cap` elements long, of which `len` are copied to a fresh one.
         unsafe {
             if self.cap != 0 && arena.extend(self.ptr, old, new) {

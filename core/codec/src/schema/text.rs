@@ -25,10 +25,13 @@ impl Schema {
         I: IntoIterator<Item: AsRef<Path>>,
     {
         let files: Vec<PathBuf> = files.into_iter().map(|f| f.as_ref().to_owned()).collect();
-        let mut include: Vec<PathBuf> = include.into_iter().map(|p| p.as_ref().to_owned()).collect();
+        let mut include: Vec<PathBuf> =
+            include.into_iter().map(|p| p.as_ref().to_owned()).collect();
         if include.is_empty() {
             include.push(PathBuf::from("."));
-            for folder in files.iter().filter_map(|f| f.parent()).filter(|f| !f.as_os_str().is_empty()) {
+            for folder in
+                files.iter().filter_map(|f| f.parent()).filter(|f| !f.as_os_str().is_empty())
+            {
                 if !include.iter().any(|i| i == folder) {
                     include.push(folder.to_owned());
                 }

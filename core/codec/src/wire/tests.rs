@@ -37,7 +37,8 @@ fn what_is_written_reads_back_shared_or_copied() {
     let ty = ty();
     let m = full(&ty);
     let bytes = m.encode().unwrap();
-    let (shared, copied) = (ty.decode(bytes.clone()).unwrap(), Message::decode_slice(&ty, &bytes).unwrap());
+    let (shared, copied) =
+        (ty.decode(bytes.clone()).unwrap(), Message::decode_slice(&ty, &bytes).unwrap());
     assert_eq!(shared, m);
     assert_eq!(copied, m);
     drop(m);
@@ -139,9 +140,16 @@ fn varints_of_every_length_read_as_written() {
             let mut with_room = Reader::new(w.as_slice());
             assert_eq!(with_room.varint(), Ok(value));
             let len = with_room.position();
-            assert_eq!(Reader::new(&w.as_slice()[..len]).varint(), Ok(value), "without bytes behind it");
+            assert_eq!(
+                Reader::new(&w.as_slice()[..len]).varint(),
+                Ok(value),
+                "without bytes behind it"
+            );
             for cut in 0..len {
-                assert_eq!(Reader::new(&w.as_slice()[..cut]).varint(), Err(DecodeErrorKind::Truncated));
+                assert_eq!(
+                    Reader::new(&w.as_slice()[..cut]).varint(),
+                    Err(DecodeErrorKind::Truncated)
+                );
             }
         }
     }
