@@ -432,7 +432,12 @@ fn a_large_message_leaves_the_writer_whole() {
     let (first, second) = (m.encode().unwrap(), m.encode_frame().unwrap());
     assert_eq!((first.len(), second.len()), (300_012, 300_017));
     assert_eq!(first, second.slice(5..));
-    assert_eq!(q.decode(first).unwrap(), m);
+    assert_eq!(q.decode(first.clone()).unwrap(), m);
+    let shared = q.decode(first.clone()).unwrap();
+    let Some(Value::Str(s)) = shared.list(&q.field("rs").unwrap()).unwrap().get(0) else {
+        panic!("three strings")
+    };
+    assert!(first.as_ptr_range().contains(&s.as_ptr()), "large input is not copied");
 }
 
 #[test]

@@ -36,8 +36,8 @@ use crate::wire::{self, EncodeOptions, Limits};
 
 /// An owned message of any type: one pointer to an arena that holds the whole tree.
 ///
-/// Reading shares, writing needs `&mut`; it may be sent to another thread and, shared, read from several. It keeps the
-/// bytes it was decoded from, so a small string kept from a large message keeps all of it: copy the string instead.
+/// Reading shares, writing needs `&mut`; it may be sent to another thread and, shared, read from several. All of it
+/// is freed at once: a small message within a large one, kept by a [`MessageView`], keeps the large one.
 pub struct Message {
     raw: RawMessage,
 }
@@ -88,8 +88,9 @@ impl Message {
         }
     }
 
-    /// A message from its encoded form, by the default [`Limits`]. Strings and bytes stay slices of `bytes`, which the
-    /// message keeps; to copy instead, use [`Message::decode_slice`].
+    /// A message from its encoded form, by the default [`Limits`]. Above 16 KiB, strings and
+    /// bytes stay slices of `bytes`, which the message keeps; below, all is copied at once, as [`Message::decode_slice`]
+    /// always does.
     ///
     /// # Errors
     /// Anything that is not a valid encoding of the type; missing required fields are not looked for.

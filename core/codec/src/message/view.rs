@@ -381,30 +381,39 @@ impl<'a> MessageRef<'a> {
     }
 
     /// A message field's value, or an empty message of its type.
+    #[inline]
     pub fn message(self, field: &Field) -> Result<MessageRef<'a>, ValueError> {
         let (entry, info) = self.check(field)?;
-        match self.try_get(field)? {
-            Value::Message(m) => Ok(m),
-            _ => Err(self.wrong(entry, info, "message")),
+        if entry.slot != Slot::Message || !matches!(entry.shape, Shape::Single | Shape::Oneof) {
+            return Err(self.wrong(entry, info, "message"));
         }
+        Ok(MessageRef::new(match self.place(entry).and_then(Place::message) {
+            Some(m) => m,
+            None => RawMessage::default_of(&self.raw.tables().messages[entry.sub as usize]),
+        }))
     }
 
     /// A repeated field's values.
+    #[inline]
     pub fn list(self, field: &Field) -> Result<ListRef<'a>, ValueError> {
         let (entry, info) = self.check(field)?;
-        match self.try_get(field)? {
-            Value::List(list) => Ok(list),
-            _ => Err(self.wrong(entry, info, "list")),
+        if entry.shape != Shape::List {
+            return Err(self.wrong(entry, info, "list"));
         }
+        let vec = self.place(entry).map_or(&EMPTY.0, |place| place.vec());
+        Ok(ListRef { vec, entry, tables: self.raw.tables() })
     }
 
     /// A map field's entries.
+    #[inline]
     pub fn map(self, field: &Field) -> Result<MapRef<'a>, ValueError> {
         let (entry, info) = self.check(field)?;
-        match self.try_get(field)? {
-            Value::Map(map) => Ok(map),
-            _ => Err(self.wrong(entry, info, "map")),
+        if entry.shape != Shape::Map {
+            return Err(self.wrong(entry, info, "map"));
         }
+        let tables = self.raw.tables();
+        let vec = self.place(entry).map_or(&EMPTY.0, |place| place.vec());
+        Ok(MapRef { vec, table: &tables.messages[entry.sub as usize], tables })
     }
 }
 

@@ -219,8 +219,8 @@ impl MessageType {
         Message::new(self)
     }
 
-    /// A message from its encoded form, by the default [`Limits`](crate::Limits). Strings and bytes stay slices of
-    /// `bytes`, which the message keeps.
+    /// A message from its encoded form, by the default [`Limits`](crate::Limits). Above 16 KiB, strings and
+    /// bytes stay slices of `bytes`, which the message keeps; below, all is copied at once.
     ///
     /// # Errors
     /// Anything that is not a valid encoding of this type; missing required fields are not looked for.

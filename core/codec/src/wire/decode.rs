@@ -46,19 +46,24 @@ impl Limits {
     }
 }
 
-/// Decodes; the message keeps `bytes`.
+/// Inputs up to this size are copied into the message: that costs as much as counting a reference, and a small message
+/// then does not keep a large receive buffer alive.
+const COPY_UP_TO: usize = 16 << 10;
+
+/// Decodes; the message keeps `bytes` if they are large.
 pub(crate) fn decode_shared(
     tables: &Arc<Tables>,
     table: &MessageTable,
     bytes: Bytes,
     limits: &Limits,
 ) -> Result<Message, DecodeError> {
+    if bytes.len() <= COPY_UP_TO {
+        return decode_copied(tables, table, &bytes, limits);
+    }
     let message =
         Message::with_room(tables, table, room_for(bytes.len(), limits), limits.max_memory_bytes);
     run(tables, &message, &bytes, limits)?;
-    if !bytes.is_empty() {
-        message.arena().hold(bytes);
-    }
+    message.arena().hold(bytes);
     Ok(message)
 }
 

@@ -168,3 +168,25 @@ fn the_reader_gives_groups_without_their_tags() {
     assert_eq!(r.next_field(5), Ok(None));
     assert_eq!(Reader::new(&bytes).next_field(1), Err(DecodeErrorKind::TooDeep));
 }
+
+#[test]
+fn a_large_input_is_kept_and_not_copied() {
+    let ty = ty();
+    let f = |name: &str| ty.field(name).expect("declared");
+    let mut m = full(&ty);
+    m.set(&f("s"), "x".repeat(17 << 10).as_str()).unwrap();
+    let bytes = m.encode().unwrap();
+    let shared = ty.decode(bytes.clone()).unwrap();
+    assert!(bytes.as_ptr_range().contains(&shared.str(&f("s")).unwrap().as_ptr()));
+    let copied = Message::decode_slice(&ty, &bytes).unwrap();
+    assert!(!bytes.as_ptr_range().contains(&copied.str(&f("s")).unwrap().as_ptr()));
+    drop((m, bytes));
+    let mut changed = shared.clone();
+    changed.merge_from(copied.as_ref()).unwrap();
+    assert_eq!(shared, copied);
+    assert_ne!(changed, shared, "lists have grown");
+    let view = shared.into_view();
+    let next = view.child(view.as_ref().message(&f("next")).unwrap()).unwrap();
+    drop(view);
+    assert_eq!(next.as_ref().message(&f("b")).unwrap().str(&f("s")), Ok("deep"));
+}
