@@ -3,6 +3,7 @@
 #   make demo     a schema loaded at run time, Python and Rust against grpcio, one line per result
 #   make test     everything CI runs but the lints: Rust tests, the wheel, Python tests on each Python, peers
 #   make wheel    the wheel, into dist/
+#   make conformance   protobuf's own conformance suite against the codec
 #   make bench    ours beside its peers, CPU per message
 #   make lint     formatting, clippy, licences, types
 #   make gen      rewrites what is generated and committed
@@ -100,6 +101,11 @@ test-python: wheel venv
 test-interop: install setup-peers
 	@cargo build --quiet --release -p stubless -p stubless-engine --examples --locked
 	$(VENV)/bin/python -m pytest $(PYTEST) tests
+
+# protobuf's own suite, binary and JSON; what fails is listed in build/conformance-protobuf.
+.PHONY: conformance
+conformance: setup-base
+	@scripts/conformance.sh
 
 # ---- read ---------------------------------------------------------------------------------------------------------
 

@@ -2,17 +2,22 @@
 //!
 //! The runner writes a four-byte little-endian length and a `ConformanceRequest`, and reads the same with a
 //! `ConformanceResponse`, until it closes standard input. The first argument (or `CONFORMANCE_SET`) is a descriptor set with
-//! conformance.proto and all test messages, as `run` makes it. Spec: conformance/conformance.proto.
+//! conformance.proto and all test messages, as `scripts/conformance.sh` makes it. Spec: conformance/conformance.proto.
 
 use std::io::{self, Read, Write};
 
 use stubless_codec::{EncodeOptions, JsonParseOptions, Message, MessageType, Schema, Value};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).or_else(|| std::env::var("CONFORMANCE_SET").ok()).ok_or("no descriptor set given")?;
+    let path = std::env::args()
+        .nth(1)
+        .or_else(|| std::env::var("CONFORMANCE_SET").ok())
+        .ok_or("no descriptor set given")?;
     let schema = Schema::from_descriptor_set(std::fs::read(path)?)?;
-    let request = schema.message("conformance.ConformanceRequest").ok_or("conformance.proto is missing")?;
-    let response = schema.message("conformance.ConformanceResponse").ok_or("conformance.proto is missing")?;
+    let request =
+        schema.message("conformance.ConformanceRequest").ok_or("conformance.proto is missing")?;
+    let response =
+        schema.message("conformance.ConformanceResponse").ok_or("conformance.proto is missing")?;
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     loop {
         let mut len = [0; 4];
@@ -35,7 +40,11 @@ enum Outcome {
     Binary(Vec<u8>),
 }
 
-fn answer(schema: &Schema, request: &Message, response: &MessageType) -> Result<Message, Box<dyn std::error::Error>> {
+fn answer(
+    schema: &Schema,
+    request: &Message,
+    response: &MessageType,
+) -> Result<Message, Box<dyn std::error::Error>> {
     let mut out = response.new_message();
     match outcome(schema, request)? {
         Outcome::Text(field, text) => out.set_by_name(field, text.as_str())?,
@@ -46,7 +55,9 @@ fn answer(schema: &Schema, request: &Message, response: &MessageType) -> Result<
 
 fn outcome(schema: &Schema, request: &Message) -> Result<Outcome, Box<dyn std::error::Error>> {
     let text = |field, text: &str| Ok(Outcome::Text(field, text.to_owned()));
-    let Value::Str(name) = request.get_by_name("message_type")? else { return text("runtime_error", "no type") };
+    let Value::Str(name) = request.get_by_name("message_type")? else {
+        return text("runtime_error", "no type");
+    };
     let payload = request.message_type().oneof("payload").and_then(|o| request.which_oneof(&o));
     let Some(payload) = payload else { return text("runtime_error", "no payload") };
     if name == "conformance.FailureSet" {
@@ -54,7 +65,9 @@ fn outcome(schema: &Schema, request: &Message) -> Result<Outcome, Box<dyn std::e
     }
     let Some(ty) = schema.message(name) else { return text("runtime_error", "unknown type") };
     let decoded = match (payload.name(), request.get(&payload)) {
-        ("protobuf_payload", Value::Bytes(bytes)) => Message::decode_slice(&ty, bytes).map_err(|e| e.to_string()),
+        ("protobuf_payload", Value::Bytes(bytes)) => {
+            Message::decode_slice(&ty, bytes).map_err(|e| e.to_string())
+        }
         ("json_payload", Value::Str(json)) => {
             // JSON_IGNORE_UNKNOWN_PARSING_TEST
             let lenient = request.get_by_name("test_category")? == Value::Enum(3);

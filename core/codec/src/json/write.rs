@@ -121,7 +121,8 @@ impl<'t> Writer<'t> {
     ) -> Result<bool> {
         let always = self.options.always_print_fields_without_presence;
         for (entry, info) in table.fields.iter().zip(&table.info.fields) {
-            if !raw.is_set(entry) && !(always && has_no_presence(entry)) {
+            let shown = raw.is_set(entry) || (always && has_no_presence(entry));
+            if !shown {
                 continue;
             }
             self.separate(empty);
