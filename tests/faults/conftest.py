@@ -21,6 +21,15 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="waits for a timer; --slow"))
 
 
+def pytest_terminal_summary(terminalreporter, config):
+    """Names the cases that passed only as debts of the HTTP/2 crate."""
+    debts = [value for report in terminalreporter.getreports("passed") for name, value in report.user_properties if name == "debt"]
+    if debts:
+        terminalreporter.section(f"{len(debts)} debts of the HTTP/2 crate")
+        for line in debts:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def subject(pytestconfig):
     return SUBJECTS[pytestconfig.getoption("--subject")]

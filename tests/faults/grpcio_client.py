@@ -42,7 +42,11 @@ def main():
         if "keepalive_ms" in order:
             options += [("grpc.keepalive_time_ms", int(order["keepalive_ms"])),
                         ("grpc.keepalive_timeout_ms", int(order["keepalive_timeout_ms"]))]
-        with grpc.insecure_channel(order["address"], options=options) as channel:
+        if "ca" in order:
+            made = grpc.secure_channel(order["address"], grpc.ssl_channel_credentials(open(order["ca"], "rb").read()), options)
+        else:
+            made = grpc.insecure_channel(order["address"], options)
+        with made as channel:
             calls = range(int(order["calls"]))
             if order["concurrent"] == "1":
                 threads = [threading.Thread(target=call, args=(channel, order, i, out)) for i in calls]

@@ -52,7 +52,12 @@ def main():
     handlers = {name: make(run, request_deserializer=parse_msg, response_serializer=lambda m: msg(*m))
                 for name, (make, run) in kinds.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("fault.Echo", handlers),))
-    port = server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+    files = [open(path, "rb").read() for path in sys.argv[2:]]
+    if files:
+        credentials = grpc.ssl_server_credentials([(files[1], files[0])], *([files[2], True] if files[2:] else []))
+        port = server.add_secure_port(f"127.0.0.1:{sys.argv[1]}", credentials)
+    else:
+        port = server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
     server.start()
     print("ready", port, flush=True)
     server.wait_for_termination()

@@ -1,11 +1,12 @@
 """Who is tested: a server program that listens on a port, a client program that dials an address.
 
-A server is started as `COMMAND PORT` and prints `ready PORT` (port 0: it picks one). A client is started once and reads one
+A server is started as `COMMAND PORT [CERTIFICATE KEY [CLIENT_CA]]` and prints `ready PORT` (port 0: it picks one). A client is started once and reads one
 call order a line from standard input, as `key=value` separated by tabs:
 
     address=127.0.0.1:5000  method=Unary  messages=hello|again  timeout_ms=2000  calls=1  concurrent=0  wait_for_ready=0
 
-`messages` are the requests' texts. `keepalive_ms` and `keepalive_timeout_ms` may follow. For each call the client prints one
+`messages` are the requests' texts. `keepalive_ms` and `keepalive_timeout_ms` may follow, and `ca`, a file: then the call uses
+TLS and trusts that. For each call the client prints one
 line of JSON, and one line at the end:
 
     {"call": 0, "code": "OK", "message": "", "received": ["hello"]}

@@ -8,6 +8,7 @@ gRPC implementation: a message is five bytes and a payload.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -468,3 +469,61 @@ def matches(seen: str, expected: str) -> bool:
         elif one == seen:
             return True
     return False
+
+
+class TlsSocket:
+    """A TLS session that one thread may read while another writes, which `ssl.SSLSocket` does not allow."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None = None) -> None:
+        self.sock, self.family = sock, sock.family
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname is None, server_hostname)
+        self.lock = threading.Lock()
+        while True:
+            try:
+                self.session.do_handshake()
+                self._flush()
+                return
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._feed()
+            except ssl.SSLError:
+                self._flush()
+                raise
+
+    def _flush(self) -> None:
+        if self.outgoing.pending:
+            self.sock.sendall(self.outgoing.read())
+
+    def _feed(self) -> None:
+        raw = self.sock.recv(65_536)
+        with self.lock:
+            self.incoming.write(raw) if raw else self.incoming.write_eof()
+
+    def recv(self, n: int) -> bytes:
+        while True:
+            with self.lock:
+                try:
+                    return self.session.read(n)
+                except ssl.SSLWantReadError:
+                    pass
+                except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                    return b""
+            self._feed()
+
+    def sendall(self, payload: bytes) -> None:
+        with self.lock:
+            self.session.write(payload)
+            self._flush()
+
+    def settimeout(self, timeout: float | None) -> None:
+        self.sock.settimeout(timeout)
+
+    def setsockopt(self, *option) -> None:
+        self.sock.setsockopt(*option)
+
+    def shutdown(self, how: int) -> None:
+        self.sock.shutdown(how)
+
+    def close(self) -> None:
+        self.sock.close()

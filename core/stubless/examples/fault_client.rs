@@ -16,6 +16,7 @@ use stubless_engine::client::{Call, CallOptions, Channel, ChannelOptions, Method
 use stubless_engine::metadata::Metadata;
 use stubless_engine::rt::driver::Engine;
 use stubless_engine::status::{Code, Status};
+use stubless_engine::transport::tls::{ClientTls, ClientTlsConfig};
 
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
@@ -88,6 +89,11 @@ fn main() {
         let method = Method::new(&format!("/fault.Echo/{}", field("method")), kind).expect("a good path");
         let messages: Vec<String> = field("messages").split('|').map(str::to_owned).collect();
         let mut options = ChannelOptions { wait_for_ready: field("wait_for_ready") == "1", ..ChannelOptions::default() };
+        if !field("ca").is_empty() {
+            let ca = std::fs::read(field("ca")).expect("a readable file");
+            let config = ClientTlsConfig { ca: Some(&ca), ..ClientTlsConfig::default() };
+            options.tls = Some(ClientTls::new(&config).expect("a certificate"));
+        }
         if number("keepalive_ms") > 0 {
             options.keepalive.time = Some(Duration::from_millis(number("keepalive_ms")));
             options.keepalive.timeout = Duration::from_millis(number("keepalive_timeout_ms"));

@@ -16,6 +16,7 @@ use stubless_engine::rt::driver::Engine;
 use stubless_engine::server::listener::Security;
 use stubless_engine::server::{Registration, Server, ServerCall, ServerOptions};
 use stubless_engine::status::{Code, Status};
+use stubless_engine::transport::tls::{ServerTls, ServerTlsConfig};
 
 type Request = (String, i32);
 
@@ -121,7 +122,16 @@ fn main() {
         .map(|name| Registration { kind: kind_of(&name), name, handler: handler.clone() })
         .collect();
     server.register("fault.Echo", methods).expect("a new service");
-    let port = server.listen(&format!("127.0.0.1:{port}"), Security::default()).expect("a free port");
+    let files: Vec<Vec<u8>> = arguments.map(|path| std::fs::read(path).expect("a readable file")).collect();
+    let tls = match files.as_slice() {
+        [cert, key, rest @ ..] => {
+            let client_ca = rest.first().map(Vec::as_slice);
+            let config = ServerTlsConfig { cert, key, client_ca, client_cert_optional: false };
+            Some(ServerTls::new(&config).expect("a certificate and its key"))
+        }
+        _ => None,
+    };
+    let port = server.listen(&format!("127.0.0.1:{port}"), Security { tls }).expect("a free port");
     println!("ready {port}");
     let _ = engine.block_on(std::future::pending::<()>(), None);
 }
