@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn long_varint(&mut self) -> Result<u64, Kind> {
-        let Some(ten) = self.buf.get(self.pos..).and_then(|rest| rest.first_chunk::<10>()) else {
+        let Some(ten) = self.buf.get(self.pos..self.pos + 10) else {
             return self.slow_varint();
         };
         // branches on the length are predicted, so that the next value need not wait for this one
