@@ -14,7 +14,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{JoinHandle, Thread};
+use std::thread::{JoinHandle, Thread, ThreadId};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::executor::{Executor, Kick, lock};
@@ -61,6 +61,7 @@ impl Network for Sockets {
 struct Signal {
     woken: AtomicBool,
     thread: Thread,
+    shared: Weak<Shared>,
 }
 
 impl Wake for Signal {
@@ -69,8 +70,15 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            self.thread.unpark();
+        if self.woken.swap(true, Ordering::AcqRel) || self.thread.id() == std::thread::current().id() {
+            return;
+        }
+        self.thread.unpark();
+        // a thread that leads sleeps in the poller, where no unpark reaches it
+        let Some(shared) = self.shared.upgrade() else { return };
+        let leads = lock(&shared.lead).leader == Some(self.thread.id());
+        if leads {
+            shared.rt.executor().poke();
         }
     }
 }
@@ -78,6 +86,7 @@ impl Wake for Signal {
 #[derive(Default)]
 struct Lead {
     taken: bool,
+    leader: Option<ThreadId>,
     followers: VecDeque<Thread>,
 }
 
@@ -289,7 +298,8 @@ impl Engine {
         mut future: std::pin::Pin<&mut impl Future<Output = T>>,
         timeout: Option<Duration>,
     ) -> Option<T> {
-        let signal = Arc::new(Signal { woken: AtomicBool::new(true), thread: std::thread::current() });
+        let (thread, shared) = (std::thread::current(), Arc::downgrade(&self.0));
+        let signal = Arc::new(Signal { woken: AtomicBool::new(true), thread, shared });
         let waker = Waker::from(signal.clone());
         let mut cx = Context::from_waker(&waker);
         let mut done = None;
@@ -406,6 +416,7 @@ impl Shared {
             return false;
         }
         lead.taken = true;
+        lead.leader = Some(std::thread::current().id());
         self.wanted.store(false, Ordering::Release);
         true
     }
@@ -440,6 +451,7 @@ impl Drop for EndLead<'_> {
         let next = {
             let mut lead = lock(&self.0.lead);
             lead.taken = false;
+            lead.leader = None;
             lead.followers.pop_front()
         };
         if let Some(next) = next {

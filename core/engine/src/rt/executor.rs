@@ -62,6 +62,8 @@ struct Shared {
     registry: Mutex<Slab<Arc<Task>>>,
     timers: Mutex<Timers>,
     asleep: AtomicBool,
+    /// The driver has something to look at that is no task.
+    poked: AtomicBool,
     kick: Mutex<Kick>,
 }
 
@@ -97,6 +99,7 @@ impl Executor {
             registry: Mutex::default(),
             timers: Mutex::default(),
             asleep: AtomicBool::new(false),
+            poked: AtomicBool::new(false),
             kick: Mutex::new(kick),
         }))
     }
@@ -190,11 +193,17 @@ impl Executor {
     /// Says that the driver is about to sleep. `false`: work came in the meantime, run again instead.
     pub fn prepare_to_sleep(&self) -> bool {
         self.0.asleep.store(true, Ordering::SeqCst);
-        if lock(&self.0.ready).is_empty() {
+        if !self.0.poked.swap(false, Ordering::SeqCst) && lock(&self.0.ready).is_empty() {
             return true;
         }
         self.0.asleep.store(false, Ordering::SeqCst);
         false
+    }
+
+    /// Makes the driver come round once, though no task is ready: what it waits for itself may have come.
+    pub(crate) fn poke(&self) {
+        self.0.poked.store(true, Ordering::SeqCst);
+        self.0.kick_if_asleep();
     }
 
     /// Whether the driver, if it sleeps, need not be kicked: the caller promises to run it soon.

@@ -40,11 +40,17 @@ fn health_and_reflection_over_a_socket() {
     assert_eq!(loaded.services, server.services());
     assert!(loaded.schema.method("demo.Echo/Say").is_some());
 
-    server.shutdown(Duration::from_secs(20));
+    server.shutdown(Duration::from_secs(3600));
     assert_eq!(next(), ServingStatus::NotServing);
     drop(watch);
-    // the watch was all that kept the server: its client's leaving ends the shutdown
+    // the watch was all that kept the server: its client's leaving ends the shutdown, and the other engine's thread that
+    // sees it wakes this one
+    let before = here.rt().now();
     let stopped = std::future::poll_fn(|cx| server.poll_stopped(cx));
     assert!(here.block_on(stopped, LIMIT).is_some());
+    assert!(
+        here.rt().now().since(before) < LIMIT.unwrap(),
+        "it was noticed, not just found at the end of the wait"
+    );
     assert!(there.shutdown(Duration::from_secs(5)));
 }
