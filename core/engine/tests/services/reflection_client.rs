@@ -321,3 +321,44 @@ fn a_peer_that_lists_more_than_can_be_held_is_cut_off() {
     );
     assert_eq!(pair.load().unwrap_err(), LoadError::TooLarge { what: "files", limit: 10_000 });
 }
+
+#[test]
+fn a_peer_that_answers_once_a_stream_is_asked_on_many() {
+    let pair = Pair::new();
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    peer(
+        &pair,
+        "v1",
+        Arc::new(move |kind, value| {
+            if asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1 {
+                return Err(Status::ok());
+            }
+            Ok(vec![match (kind, value) {
+                ("list_services", _) => services(&["demo.Echo", "old.Things"]),
+                ("file_containing_symbol", "demo.Echo") => files(&demo(), &["demo/echo.proto"]),
+                ("file_containing_symbol", "old.Things") => files(&demo(), &["old/thing.proto"]),
+                (_, name) => files(&demo(), &[name]),
+            }])
+        }),
+    );
+    let loaded = pair.load().unwrap();
+    assert_eq!(loaded.services, ["demo.Echo", "old.Things"], "{:?}", loaded.skipped);
+}
+
+#[test]
+fn a_peer_that_breaks_every_stream_is_given_up() {
+    let pair = Pair::new();
+    let names: Vec<String> = (0..40).map(|n| format!("broken.S{n}")).collect();
+    peer(
+        &pair,
+        "v1",
+        Arc::new(move |kind, _| match kind {
+            "list_services" => {
+                Ok(vec![services(&names.iter().map(String::as_str).collect::<Vec<_>>())])
+            }
+            _ => Err(Status::new(Code::Internal, "boom")),
+        }),
+    );
+    let gave_up = pair.load().unwrap_err();
+    assert!(matches!(&gave_up, LoadError::Call(status) if status.message() == "boom"), "{gave_up}");
+}

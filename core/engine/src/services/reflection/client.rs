@@ -28,7 +28,7 @@ const MAX_FILES: usize = 10_000;
 const MAX_IMPORTS: usize = 1_000_000;
 /// Questions that wait for their answers at one time.
 const IN_FLIGHT: usize = 16;
-/// Streams that may break over a question before the whole walk counts as failed.
+/// Questions that may end their stream before the whole walk counts as failed.
 const MAX_BROKEN_STREAMS: u32 = 16;
 /// Attempts to find out which services do not fit together.
 const MAX_BUILDS: u32 = 64;
@@ -146,8 +146,9 @@ struct Walk<'a> {
     metadata: Metadata,
     options: CallOptions,
     call: Option<Call>,
-    /// Whether the server has answered anything.
+    /// Whether the server has answered anything, and anything on this stream.
     answered: bool,
+    answered_here: bool,
     broken_streams: u32,
     services: Vec<String>,
     found: Found,
@@ -167,6 +168,7 @@ impl<'a> Walk<'a> {
             options,
             call: None,
             answered: false,
+            answered_here: false,
             broken_streams: 0,
             services: Vec::new(),
             found: Found::default(),
@@ -232,7 +234,7 @@ impl<'a> Walk<'a> {
             let status = match poll_fn(|cx| call.poll_event(cx)).await {
                 Some(ClientEvent::Headers(_)) => continue,
                 Some(ClientEvent::Message(message)) => {
-                    self.answered = true;
+                    (self.answered, self.answered_here) = (true, true);
                     if let Some(ask) = flying.pop_front() {
                         self.take(&ask, &message)?;
                     }
@@ -242,7 +244,6 @@ impl<'a> Walk<'a> {
                 None => Status::new(Code::Internal, "the call ended without a status"),
             };
             self.call = None;
-            self.broken_streams += 1;
             // some servers end the stream where they should answer with an error: without that question it may go on
             let by_question = self.answered
                 && matches!(
@@ -253,6 +254,9 @@ impl<'a> Walk<'a> {
                         | Code::Unknown
                         | Code::Internal
                 );
+            // a stream that brought something may have ended for reasons of its own: its question gets a second chance
+            let second_chance = std::mem::take(&mut self.answered_here);
+            self.broken_streams += u32::from(!second_chance);
             if !by_question || self.broken_streams > MAX_BROKEN_STREAMS {
                 return Err(LoadError::Call(match status.is_ok() {
                     true => Status::new(
@@ -262,7 +266,7 @@ impl<'a> Walk<'a> {
                     false => status,
                 }));
             }
-            if let Some(ask) = flying.pop_front() {
+            if !second_chance && let Some(ask) = flying.pop_front() {
                 self.found.refuse(&ask, format!("the server ended the stream: {status}"));
             }
             while let Some(ask) = flying.pop_back() {
