@@ -41,7 +41,8 @@ pub enum JsonErrorKind {
     Required,
     /// An `Any` without a type, of a type the schema does not know, or with bytes that are not of that type.
     Any,
-    /// The message would need more memory than [`JsonParseOptions::max_memory_bytes`](super::JsonParseOptions).
+    /// The message would need more memory than [`JsonParseOptions::max_memory_bytes`](super::JsonParseOptions); printing:
+    /// `Any`s inside each other that together need more than 256 MiB once decoded.
     /// Becomes `RESOURCE_EXHAUSTED` in an RPC.
     Memory,
     /// Printing: a value JSON has no form for, such as a string that is not UTF-8 or a date after the year 9999.

@@ -1,6 +1,7 @@
 //! The tokens of RFC 8259, read from a `&str` at a position.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::error::{JsonError, JsonErrorKind};
 use super::number;
@@ -11,11 +12,14 @@ type Result<T> = std::result::Result<T, JsonError>;
 pub(super) struct Lexer<'s> {
     text: &'s str,
     pub pos: usize,
+    /// Where the objects begin that were passed over and have a member `@type`, and where its value stands. Kept once
+    /// an `Any` had to be read ahead for its type, so that those inside it need not be: the work stays linear.
+    pub types: Option<HashMap<usize, usize>>,
 }
 
 impl<'s> Lexer<'s> {
     pub fn new(text: &'s str) -> Lexer<'s> {
-        Lexer { text, pos: 0 }
+        Lexer { text, pos: 0, types: None }
     }
 
     #[inline(always)]
@@ -256,13 +260,18 @@ impl<'s> Lexer<'s> {
             b'n' => self.word("null"),
             b'-' | b'0'..=b'9' => self.number().map(drop),
             b'{' => {
-                let depth = self.deeper(depth)?;
+                let (depth, start) = (self.deeper(depth)?, self.pos);
                 self.pos += 1;
                 if self.take(b'}') {
                     return Ok(());
                 }
                 loop {
-                    self.key()?;
+                    let key = self.key()?;
+                    if let Some(types) = &mut self.types
+                        && key == "@type"
+                    {
+                        types.entry(start).or_insert(self.pos);
+                    }
                     self.skip(depth)?;
                     if !self.more(b'}')? {
                         return Ok(());

@@ -15,8 +15,10 @@ mod number;
 mod read;
 mod read_known;
 mod read_scalar;
-#[cfg(test)]
+#[cfg(all(test, feature = "protox", not(miri)))]
 mod tests;
+#[cfg(test)]
+mod tests_small;
 mod time;
 mod write;
 mod write_known;
@@ -26,8 +28,11 @@ pub use error::{JsonError, JsonErrorKind};
 use crate::message::{Message, MessageRef};
 use crate::schema::MessageType;
 
-/// Messages nested deeper than this are neither read nor printed, whatever the options say: the stack is finite.
-const MAX_DEPTH: u32 = 500;
+/// Objects and arrays nested deeper than this are not read, whatever the options say: the stack is finite, and on some
+/// hosts' threads half a megabyte.
+const MAX_DEPTH: u32 = 200;
+/// Messages nested deeper than this are not printed. One array of a `Value` is two of them, so what was read prints.
+const MAX_MESSAGES: u32 = 2 * MAX_DEPTH + 1;
 
 /// How to print. The default is the mapping's canonical form on one line, without spaces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,7 +87,7 @@ pub struct JsonParseOptions {
     /// of refusing them. Default `false`.
     pub ignore_unknown_fields: bool,
     /// Objects and arrays inside each other, the root among them; the array of a repeated field does not count, its
-    /// elements do. Default 100; more than 500 counts as 500.
+    /// elements do. Default 100; more than 200 counts as 200.
     pub max_depth: u32,
     /// Memory of one message in bytes: three characters of text can become a hundred bytes. Default 256 MiB.
     pub max_memory_bytes: usize,

@@ -31,8 +31,13 @@ pub(super) fn parse(
     let (tables, table) = (&message_type.tables, &*message_type.table);
     let room = (text.len() + text.len() / 2).min(32 << 10).min(options.max_memory_bytes);
     let message = Message::with_room(tables, table, room, options.max_memory_bytes);
-    let mut reader =
-        Reader { lexer: Lexer::new(text), tables, arena: message.arena(), options: *options };
+    let mut reader = Reader {
+        lexer: Lexer::new(text),
+        tables,
+        arena: message.arena(),
+        options: *options,
+        scanned: 0,
+    };
     let depth = options.max_depth.min(MAX_DEPTH);
     let result = reader
         .message(message.raw(), table, depth)
@@ -53,6 +58,8 @@ pub(super) struct Reader<'s, 't> {
     pub tables: &'t Arc<Tables>,
     pub arena: ArenaPtr,
     pub options: JsonParseOptions,
+    /// How far the text was read ahead for the types of `Any`s.
+    pub scanned: usize,
 }
 
 /// What a name stands for.
@@ -140,7 +147,7 @@ impl<'s, 't> Reader<'s, 't> {
         if self.lexer.take(b'}') {
             return Ok(());
         }
-        let (mut seen, mut next) = (Seen::default(), 0);
+        let (mut seen, mut next, mut skipped) = (Seen::default(), 0, false);
         loop {
             self.lexer.peek();
             let at = self.lexer.pos;
@@ -166,7 +173,12 @@ impl<'s, 't> Reader<'s, 't> {
                     seen.extensions.push(index);
                     self.extension(raw, entry, index, depth).map_err(|e| e.in_field(&name()))?;
                 }
-                Found::Unknown if skip == Some(&*key) => self.lexer.skip(depth)?,
+                Found::Unknown if skip == Some(&*key) => {
+                    if std::mem::replace(&mut skipped, true) {
+                        return Err(twice(&key, at));
+                    }
+                    self.lexer.skip(depth)?;
+                }
                 Found::Unknown if self.options.ignore_unknown_fields => self.lexer.skip(depth)?,
                 Found::Unknown => return Err(self.unknown(table, &key, at)),
             }
@@ -417,7 +429,7 @@ impl<'s, 't> Reader<'s, 't> {
 pub(super) const NULL_VALUE: &str = "google.protobuf.NullValue";
 
 #[cold]
-fn twice(key: &str, at: usize) -> JsonError {
+pub(super) fn twice(key: &str, at: usize) -> JsonError {
     JsonError::new(Kind::Duplicate, at, format!("{key:?} is there twice"))
 }
 

@@ -1,7 +1,7 @@
 //! The well-known types, which JSON writes in forms of their own.
 
 use super::error::{JsonError, JsonErrorKind as Kind};
-use super::read::{Reader, Result};
+use super::read::{Reader, Result, twice};
 use super::{field_mask, time};
 use crate::message::Message;
 use crate::message::raw::{Place, RawMessage};
@@ -139,29 +139,36 @@ impl<'t> Reader<'_, 't> {
         Ok(())
     }
 
-    /// Reads the object that is next to its end for the `@type` in it; `None` if the object is empty.
+    /// The `@type` of the object that is next, which is not taken; `None` if the object is empty.
     fn find_type(&mut self, depth: u32) -> Result<Option<String>> {
-        let depth = self.lexer.deeper(depth)?;
+        let start = self.lexer.pos;
+        let inner = self.lexer.deeper(depth)?;
         self.lexer.pos += 1;
         if self.lexer.take(b'}') {
             return Ok(None);
         }
-        let mut found = None;
-        loop {
-            self.lexer.peek();
-            let at = self.lexer.pos;
-            if self.lexer.key()? != "@type" {
-                self.lexer.skip(depth)?;
-            } else if found.replace(self.text("the URL of a type")?.into_owned()).is_some() {
-                return Err(JsonError::new(Kind::Duplicate, at, "\"@type\" is there twice"));
+        // every printer writes it first; looking further costs a pass, once for all that lies inside
+        let first = self.lexer.key()? == "@type";
+        let at = match &self.lexer.types {
+            _ if first => Some(self.lexer.pos),
+            Some(types) if start < self.scanned => types.get(&start).copied(),
+            _ => {
+                self.lexer.types.get_or_insert_default();
+                self.lexer.pos = start;
+                self.lexer.skip(inner + 1)?;
+                self.scanned = self.lexer.pos;
+                self.lexer.types.as_ref().and_then(|types| types.get(&start).copied())
             }
-            if !self.lexer.more(b'}')? {
-                break;
+        };
+        match at {
+            Some(at) => {
+                self.lexer.pos = at;
+                self.text("the URL of a type").map(|url| Some(url.into_owned()))
             }
-        }
-        match found {
-            Some(url) => Ok(Some(url)),
-            None => Err(self.error(Kind::Any, "an Any without \"@type\"")),
+            None => {
+                self.lexer.pos = start;
+                Err(self.error(Kind::Any, "an Any without \"@type\""))
+            }
         }
     }
 
@@ -183,16 +190,18 @@ impl<'t> Reader<'_, 't> {
     ) -> Result<()> {
         let depth = self.lexer.deeper(depth)?;
         self.lexer.pos += 1;
-        let mut found = false;
+        let (mut found, mut typed) = (false, false);
         loop {
             self.lexer.peek();
             let at = self.lexer.pos;
             let key = self.lexer.key()?;
             match &*key {
-                "@type" => self.lexer.skip(depth)?,
-                "value" if found => {
-                    return Err(JsonError::new(Kind::Duplicate, at, "\"value\" is there twice"));
+                "@type" if !typed => {
+                    typed = true;
+                    self.lexer.skip(depth)?;
                 }
+                "@type" => return Err(twice(&key, at)),
+                "value" if found => return Err(twice(&key, at)),
                 "value" => {
                     found = true;
                     self.message(raw, table, depth).map_err(|e| e.in_field("value"))?;

@@ -6,7 +6,7 @@ use super::error::{JsonError, JsonErrorKind as Kind};
 use super::lexer::plain_end;
 use super::number::{push_f32, push_f64, push_i64, push_u64};
 use super::read::NULL_VALUE;
-use super::{JsonPrintOptions, MAX_DEPTH};
+use super::{JsonPrintOptions, MAX_MESSAGES};
 use crate::message::MessageRef;
 use crate::message::raw::{Place, RawMessage};
 use crate::schema::WellKnown;
@@ -28,8 +28,8 @@ pub(super) fn print(message: MessageRef<'_>, options: &JsonPrintOptions) -> Resu
     let mut out = BUFFER.try_with(Cell::take).unwrap_or_default();
     out.clear();
     let tables = message.raw.tables();
-    let mut writer = Writer { out, tables, options: *options, level: 0 };
-    let result = writer.message(message.raw, message.table(), MAX_DEPTH).and_then(|()| {
+    let mut writer = Writer { out, tables, options: *options, level: 0, memory: 256 << 20 };
+    let result = writer.message(message.raw, message.table(), MAX_MESSAGES).and_then(|()| {
         // every string was checked on its way in or on its way out
         match std::str::from_utf8(&writer.out) {
             Ok(text) => Ok(text.to_owned()),
@@ -48,6 +48,8 @@ pub(super) struct Writer<'t> {
     pub options: JsonPrintOptions,
     /// Objects and arrays that are open, for the indentation.
     pub level: usize,
+    /// Bytes that the messages inside `Any`s may still take; each is decoded while those around it are held.
+    pub memory: usize,
 }
 
 /// The error for what JSON cannot say.

@@ -100,9 +100,20 @@ impl<'t> Writer<'t> {
         let Some(table) = table else {
             return Err(bad(format!("the type {url:?} is not known")));
         };
-        let limits = Limits::default().with_max_depth(depth.min(Limits::default().max_depth));
+        // a level of these takes the stack of two others
+        let Some(depth) = depth.checked_sub(1) else {
+            return Err(JsonError::new(Kind::TooDeep, 0, "nested too deep"));
+        };
+        let full =
+            || JsonError::new(Kind::Memory, 0, "Anys inside each other need too much memory");
+        let before = self.memory;
+        self.memory = before.checked_sub(value.len()).ok_or_else(full)?;
+        let limits = Limits::default()
+            .with_max_depth(depth.min(Limits::default().max_depth))
+            .with_max_memory_bytes(self.memory);
         let inner = wire::decode_copied(&raw.share_tables(), table, value, &limits)
             .map_err(|e| bad(e.to_string()))?;
+        self.memory = before.checked_sub(inner.memory_bytes()).ok_or_else(full)?;
         self.open(b'{');
         self.separate(true);
         self.string(b"@type");
@@ -119,6 +130,7 @@ impl<'t> Writer<'t> {
             self.colon();
             self.message(inner.raw(), table, depth).map_err(|e| e.in_field("value"))?;
         }
+        self.memory = before;
         self.close(b'}', false);
         Ok(())
     }

@@ -276,6 +276,31 @@ fn an_any_holds_its_fields_beside_its_type() {
 }
 
 #[test]
+fn anys_in_anys_whose_types_come_last_are_read_ahead_once() {
+    let deep = JsonParseOptions::new().max_depth(200);
+    for levels in [1, 2, 40, 190] {
+        let open = r#"{"value":"#.repeat(levels);
+        let close = r#","@type":"a/google.protobuf.Any"}"#.repeat(levels);
+        let inner =
+            format!(r#"{{"s":"{}","@type":"a/t.M","ms":[{{}},{{"any":{{}}}}]}}"#, "x".repeat(1000));
+        let any = schema().message("google.protobuf.Any").unwrap();
+        let message = any.from_json_with(&format!("{open}{inner}{close}"), &deep).unwrap();
+        if levels < 150 {
+            let text = message.to_json().unwrap();
+            assert!(text.starts_with(r#"{"@type":"a/google.protobuf.Any","value":{"#), "{text}");
+            assert_eq!(any.from_json(&text).unwrap(), message);
+        }
+    }
+    // as many as there can be, wide and deep: linear, or this would take minutes
+    let wide = format!(
+        r#"{{"ms":[{}],"@type":"a/t.M"}}"#,
+        vec![r#"{"any":{"i32":1,"@type":"a/t.M"}}"#; 20_000].join(",")
+    );
+    let text = format!("{}{wide}{}", r#"{"any":"#.repeat(90), r#","@type":"a/t.M"}"#.repeat(90));
+    assert!(three().from_json(&format!(r#"{{"any":{text}}}"#)).is_ok());
+}
+
+#[test]
 fn an_any_that_cannot_be_read_has_no_form() {
     let ty = schema().message("google.protobuf.Any").unwrap();
     for (url, value) in
@@ -295,4 +320,16 @@ fn an_any_that_cannot_be_read_has_no_form() {
         bytes = message.encode().unwrap().to_vec();
     }
     assert_eq!(ty.decode(bytes).unwrap().to_json().unwrap_err().kind(), JsonErrorKind::TooDeep);
+    // nor may what they hold together take more memory than any one message
+    let mut bytes = vec![0x72, 0x80, 0x80, 0x80, 0x04];
+    bytes.resize(bytes.len() + (8 << 20), b'x');
+    let mut url = "a/t.M";
+    for _ in 0..60 {
+        let mut message = ty.new_message();
+        message.set_by_name("type_url", url).unwrap();
+        message.set_by_name("value", &bytes).unwrap();
+        bytes = message.encode().unwrap().to_vec();
+        url = "a/google.protobuf.Any";
+    }
+    assert_eq!(ty.decode(bytes).unwrap().to_json().unwrap_err().kind(), JsonErrorKind::Memory);
 }

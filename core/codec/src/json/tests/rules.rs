@@ -429,8 +429,15 @@ fn depth_is_counted_before_it_is_entered() {
     assert_eq!(refused(&ty, &anys), TooDeep);
     // whatever the options say, there is an end
     let deep = JsonParseOptions::new().max_depth(u32::MAX);
-    assert!(ty.from_json_with(&nested(500), &deep).is_ok());
-    assert_eq!(ty.from_json_with(&nested(501), &deep).unwrap_err().kind(), TooDeep);
+    assert!(ty.from_json_with(&nested(200), &deep).is_ok());
+    assert_eq!(ty.from_json_with(&nested(201), &deep).unwrap_err().kind(), TooDeep);
+    for (open, close) in [(r#"{"val":"#, "}"), (r#"{"val":["#, "]}"), ("[", "]")] {
+        let value = schema().message("google.protobuf.Value").unwrap();
+        let levels = 200 / (open.len() - open.replace(['{', '['], "").len());
+        let text = format!("{}{}", open.repeat(levels - 1) + "[1]", close.repeat(levels - 1));
+        let message = value.from_json_with(&text, &deep).unwrap();
+        assert_eq!(message.to_json().unwrap(), text);
+    }
     let shallow = JsonParseOptions::new().max_depth(1);
     assert_eq!(ty.from_json_with(&nested(2), &shallow).unwrap_err().kind(), TooDeep);
 }
