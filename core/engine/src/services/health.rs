@@ -295,13 +295,12 @@ async fn serve_list(shared: Shared, mut call: ServerCall) {
 
 fn list_of(shared: &Shared) -> Result<Bytes, Status> {
     let state = lock(shared);
-    let mut entries: Vec<_> =
+    let entries: Vec<_> =
         state.entries.iter().filter_map(|(name, entry)| Some((name, entry.status?))).collect();
     if entries.len() > MAX_LISTED {
         let text = format!("there are {} services; a list has at most {MAX_LISTED}", entries.len());
         return Err(Status::new(Code::ResourceExhausted, text));
     }
-    entries.sort_unstable_by_key(|(name, _)| *name);
     let mut list = BytesMut::new();
     for (name, status) in entries {
         let mut entry = BytesMut::with_capacity(name.len() + 8);
@@ -448,3 +447,6 @@ fn name_request(service: &str) -> Bytes {
 fn bad_response() -> Status {
     Status::new(Code::Internal, "the response is no message of the method's type")
 }
+
+#[cfg(test)]
+mod tests;

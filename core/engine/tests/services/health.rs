@@ -173,3 +173,13 @@ fn a_client_that_does_not_read_is_told_the_latest_when_it_does() {
         "{heard}: what had no room was replaced"
     );
 }
+
+#[test]
+fn health_that_comes_after_the_shutdown_is_not_serving() {
+    let pair = Pair::new();
+    pair.server.shutdown(Duration::from_secs(60));
+    let health = Health::new(&pair.server).unwrap();
+    assert_eq!(health.status(""), Some(ServingStatus::NotServing));
+    health.set("", ServingStatus::Serving);
+    assert_eq!(health.status(""), Some(ServingStatus::NotServing));
+}

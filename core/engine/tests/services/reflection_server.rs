@@ -189,6 +189,11 @@ fn every_kind_of_symbol_is_found() {
         talk.error("file_by_filename", &"x".repeat(100_000)).1.len() < 400,
         "a long name is not said twice"
     );
+    let accents = format!("x{}", "é".repeat(1000));
+    assert!(
+        talk.error("file_by_filename", &accents).1.ends_with("éé..."),
+        "cut between characters"
+    );
     assert_eq!(
         talk.files("file_containing_symbol", "demo.Echo"),
         ["demo/echo.proto"],
@@ -269,4 +274,27 @@ fn a_question_without_content_ends_the_stream() {
     assert_eq!(talk.files("file_by_filename", "demo/base.proto"), ["demo/base.proto"]);
     talk.call.half_close();
     assert_eq!(pair.run(status(&mut talk.call)).code(), Code::Ok);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_listened_to_either() {
+    let pair = Pair::new();
+    let _reflection = Reflection::new(&pair.server, demo()).unwrap();
+    let mut talk = Talk::new(&pair, "v1");
+    let request =
+        talk.request(&[("file_by_filename", "x".repeat(100_000).as_str())]).encode().unwrap();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    // every answer repeats its question: a window of 1 MiB each way has room for ten
+    let mut asked = 0;
+    while talk.call.poll_ready(&mut cx).is_ready() && asked < 1000 {
+        talk.call.send_message(request.clone()).unwrap();
+        talk.call.drive(&mut cx);
+        pair.drive();
+        asked += 1;
+    }
+    assert!((15..40).contains(&asked), "{asked}");
+    talk.call.cancel();
+    drop(talk);
+    pair.drive();
+    assert_eq!(pair.server.running_calls(), 0, "a cancel is seen while it waits");
 }
