@@ -65,10 +65,13 @@
 //! clear message(i)`; [`MapMut`]: `insert insert_message remove clear message(key)`. A wrong type or a number out of range is a
 //! [`ValueError`] naming the field, and nothing was changed. By name: `get_by_name`, `set_by_name`, `has_by_name`.
 //!
+//! **JSON** ([`json`]): `MessageType::from_json(text)`, `from_json_with(text, &JsonParseOptions)`, `Message::to_json()`,
+//! `to_json_with(&JsonPrintOptions)`. A [`JsonError`] knows kind, line, column and the field's path.
+//!
 //! **Bytes**: `MessageType::decode(bytes)`, `Message::decode_with(type, bytes, &Limits)`, `Message::merge_bytes`,
 //! `Message::encode()`, `encode_frame()` (five-byte gRPC prefix in place), `encode_with(EncodeOptions)`. Building blocks:
-//! [`wire::Reader`], [`wire::Writer`] (backward) for bindings that keep their own objects. `to_json`, `from_json`: see
-//! [`json`]. What decoding may cost: [`Limits`] for one message, [`set_process_memory_limit`] for all of them.
+//! [`wire::Reader`], [`wire::Writer`] (backward) for bindings that keep their own objects. What decoding may cost:
+//! [`Limits`] for one message, [`set_process_memory_limit`] for all of them.
 #![warn(missing_docs)]
 
 mod error;
