@@ -62,6 +62,8 @@ fn on_tokio(handle: &tokio::runtime::Handle) -> Result<Engine, Error> {
             waker.wake();
         }
     }));
+    // from here on it counts as asleep: the first call kicks it, on whatever thread the driver is by then
+    engine.flush();
     let descriptor = {
         let _inside = handle.enter();
         let owned = engine.duplicate_descriptor().map_err(Error::system)?;
