@@ -30,6 +30,11 @@ pub(crate) fn forked() -> Status {
     Status::new(Code::Unavailable, "created before fork: make a new channel in the child")
 }
 
+/// The status of a call whose engine is gone.
+pub(crate) fn local_closed() -> Status {
+    Status::new(Code::Unavailable, "the engine was shut down")
+}
+
 /// A part of an engine. In a child of the process that made it, it is leaked instead of dropped.
 pub(crate) struct ForkSafe<T> {
     /// `None` only while it is dropped.

@@ -2,8 +2,16 @@
 //!
 //! `schema` and `message` are the data side (schemas, message classes, containers); the call side stands beside them.
 
+mod aio;
+mod call;
+mod channel;
+mod engine;
+mod errors;
 mod message;
+mod metadata;
+mod options;
 mod schema;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -11,5 +19,12 @@ use pyo3::prelude::*;
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     schema::register(m)?;
     message::register(m)?;
+    engine::register(m)?;
+    errors::register(m)?;
+    metadata::register(m)?;
+    tls::register(m)?;
+    call::register(m)?;
+    channel::register(m)?;
+    aio::register(m)?;
     Ok(())
 }

@@ -51,7 +51,7 @@ impl Metadata {
             return self.0.get(&key).map(|v| value(py, v)).ok_or_else(|| PyKeyError::new_err(key));
         }
         if index.cast::<pyo3::types::PySlice>().is_ok() {
-            return self.pairs(py)?.get_item(index);
+            return self.pairs(py)?.as_any().get_item(index);
         }
         let at = index.extract::<isize>()?;
         let at = if at < 0 { at + self.0.len() as isize } else { at };

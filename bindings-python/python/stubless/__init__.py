@@ -17,6 +17,36 @@ from ._core import (
     which_oneof,
 )
 
+
+# ---- calls ----
+from . import aio
+from ._client import CallMetadata, Channel, ClientCall, Service, connect
+from ._core import TLS, Metadata, ServerTLS
+from ._errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    RpcError,
+    StatusCode,
+    StatusDetail,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+)
+from ._lifetime import install as _install
+
+_install()
+
 __all__ = [
     "EnumType",
     "Message",
@@ -31,4 +61,33 @@ __all__ = [
     "to_dict",
     "to_json",
     "which_oneof",
+    # calls
+    "Aborted",
+    "AlreadyExists",
+    "CallMetadata",
+    "Cancelled",
+    "Channel",
+    "ClientCall",
+    "DataLoss",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "Metadata",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "RpcError",
+    "ServerTLS",
+    "Service",
+    "StatusCode",
+    "StatusDetail",
+    "TLS",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "aio",
+    "connect",
 ]

@@ -1,0 +1,24 @@
+"""The beginning and end of the engines: a fork leaves them to the parent, the interpreter's end stops them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+
+from . import _core
+
+__all__ = ["install"]
+
+
+def install() -> None:
+    """Registers the hooks; once, at import."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_core._after_fork_in_child)
+    atexit.register(_end)
+
+
+def _end() -> None:
+    from ._aio_loop import _forget_all
+
+    _forget_all()
+    _core._shutdown()

@@ -1,0 +1,479 @@
+//! asyncio streams: messages come in batches with the loop's turns; most steps of an `async for` find one here already.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use stubless_engine::metadata::Metadata;
+use stubless_engine::port::{ClientCallHandle, Event};
+use stubless_engine::status::{Code, Status};
+
+use super::call::AsyncCall;
+use super::future::{Parked, Ready, stop, thrown};
+use super::hub::Hub;
+use crate::call::{Coded, done};
+use crate::engine::ForkSafe;
+use crate::metadata::to_py;
+
+/// Messages asked for ahead of the reader; topped up when half of them have come.
+pub(crate) const CREDITS: usize = 128;
+
+#[derive(Default)]
+struct State {
+    local: VecDeque<Bytes>,
+    credits: usize,
+    headers: Option<Metadata>,
+    end: Option<(Status, Metadata)>,
+    blocked: bool,
+    half_closed: bool,
+    failure: Option<PyErr>,
+    readers: Option<Py<Parked>>,
+    writers: Option<Py<Parked>>,
+}
+
+/// What the hub and the call's Python object have in common.
+pub(crate) struct Shared {
+    hub: Py<Hub>,
+    handle: OnceLock<ForkSafe<ClientCallHandle>>,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    pub(crate) fn new(hub: Py<Hub>, half_closed: bool) -> Shared {
+        let state = State { half_closed, credits: CREDITS, ..State::default() };
+        Shared { hub, handle: OnceLock::new(), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn begin(&self, handle: ClientCallHandle) {
+        let _ = self.handle.set(ForkSafe::new(handle));
+    }
+
+    pub(crate) fn fail(&self, status: Status) {
+        self.lock().end = Some((status, Metadata::new()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> Option<&ClientCallHandle> {
+        self.handle.get().filter(|handle| !handle.is_forked()).map(|handle| &**handle)
+    }
+
+    /// Takes an event; whoever waited for it runs on before this returns.
+    pub(crate) fn event(&self, py: Python<'_>, event: Event) {
+        let (readers, writers) = {
+            let mut state = self.lock();
+            let (mut read, mut write) = (true, false);
+            match event {
+                Event::Headers { metadata, .. } => state.headers = Some(metadata),
+                Event::Message { message, .. } => {
+                    state.credits = state.credits.saturating_sub(1);
+                    state.local.push_back(message);
+                }
+                Event::Writable { .. } => {
+                    state.blocked = false;
+                    (read, write) = (false, true);
+                }
+                Event::Status { status, trailers, .. } => {
+                    state.end = Some((status, trailers));
+                    write = true;
+                }
+                Event::Reply { reply, .. } => {
+                    state.headers = Some(reply.headers);
+                    state.local.extend(reply.message);
+                    state.end = Some((reply.status, reply.trailers));
+                    write = true;
+                }
+                _ => read = false,
+            }
+            (if read { state.readers.take() } else { None }, if write { state.writers.take() } else { None })
+        };
+        for parked in readers.iter().chain(&writers) {
+            Parked::fire(parked.bind(py));
+        }
+    }
+
+    fn top_up(&self, state: &mut State) {
+        let known = state.credits + state.local.len();
+        if known < CREDITS / 2
+            && state.end.is_none()
+            && let Some(handle) = self.live()
+        {
+            state.credits += CREDITS - known;
+            handle.grant(CREDITS - known);
+        }
+    }
+
+    fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.lock().end.is_some() {
+            return Ok(false);
+        }
+        if let Some(handle) = self.live() {
+            self.hub.bind(py).get().before_submit(py)?;
+            handle.cancel();
+        }
+        Ok(true)
+    }
+
+    fn failed(&self, py: Python<'_>, coded: &Coded) -> PyErr {
+        let (status, headers, trailers) = {
+            let mut state = self.lock();
+            if let Some(failure) = state.failure.take() {
+                return failure;
+            }
+            let (status, trailers) = state.end.clone().unwrap_or_default();
+            (status, state.headers.clone().unwrap_or_default(), trailers)
+        };
+        if status.is_ok() {
+            return PyRuntimeError::new_err("the call has ended: nothing more can be sent");
+        }
+        coded.error(py, &status, headers, trailers)
+    }
+
+    /// The next message; `Some(None)` at the end.
+    fn poll_message(&self, py: Python<'_>, coded: &Coded) -> PyResult<Option<Option<Py<PyAny>>>> {
+        let message = {
+            let mut state = self.lock();
+            match state.local.pop_front() {
+                Some(message) => {
+                    if state.credits + state.local.len() < CREDITS / 2 && state.end.is_none() {
+                        self.hub.bind(py).get().before_submit(py)?;
+                        self.top_up(&mut state);
+                    }
+                    message
+                }
+                None => match &state.end {
+                    None => return Ok(None),
+                    Some((status, _)) if status.is_ok() => return Ok(Some(None)),
+                    Some(_) => {
+                        drop(state);
+                        return Err(self.failed(py, coded));
+                    }
+                },
+            }
+        };
+        match coded.response(py, message) {
+            Ok(message) => Ok(Some(Some(message))),
+            Err(error) => {
+                self.cancel(py)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a [`Wait`] waits for.
+enum Op {
+    /// The next message; its end is `StopAsyncIteration`.
+    Next,
+    /// The next message; its end is `None`.
+    Recv,
+    /// Room for another message.
+    Room,
+    /// The initial metadata.
+    Headers,
+    /// The one answer of a call that has one.
+    Answer,
+}
+
+enum Of {
+    Stream(Arc<Shared>, Coded),
+    /// The metadata of a call with one answer, known at its end.
+    Call(Py<AsyncCall>),
+}
+
+/// One wait on a call; to be awaited.
+#[pyclass(frozen, module = "stubless._core")]
+pub(crate) struct Wait {
+    of: Of,
+    op: Op,
+}
+
+impl Wait {
+    pub(crate) fn headers_of(py: Python<'_>, call: Py<AsyncCall>) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Wait { of: Of::Call(call), op: Op::Headers })?.into_any())
+    }
+
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let (shared, coded) = match &self.of {
+            Of::Stream(shared, coded) => (shared, coded),
+            Of::Call(call) => return call.get().known_headers().map(|headers| to_py(py, headers)).transpose(),
+        };
+        match self.op {
+            Op::Next => match shared.poll_message(py, coded)? {
+                Some(Some(message)) => Ok(Some(message)),
+                Some(None) => Err(PyStopAsyncIteration::new_err(())),
+                None => Ok(None),
+            },
+            Op::Recv => Ok(shared.poll_message(py, coded)?.map(|message| message.unwrap_or_else(|| py.None()))),
+            Op::Room => {
+                let state = shared.lock();
+                match &state.end {
+                    Some((status, _)) if !status.is_ok() => {
+                        drop(state);
+                        Err(shared.failed(py, coded))
+                    }
+                    Some(_) => Ok(Some(py.None())),
+                    None => Ok((!state.blocked).then(|| py.None())),
+                }
+            }
+            Op::Headers => {
+                let state = shared.lock();
+                let headers = match &state.headers {
+                    Some(headers) => headers.clone(),
+                    None if state.end.is_some() => Metadata::new(),
+                    None => return Ok(None),
+                };
+                drop(state);
+                to_py(py, headers).map(Some)
+            }
+            Op::Answer => {
+                let message = {
+                    let mut state = shared.lock();
+                    match &state.end {
+                        None => return Ok(None),
+                        Some((status, _)) if status.is_ok() => state.local.pop_front(),
+                        Some(_) => None,
+                    }
+                };
+                match message {
+                    Some(message) => coded.response(py, message).map(Some),
+                    None => Err(shared.failed(py, coded)),
+                }
+            }
+        }
+    }
+
+    fn park(&self, py: Python<'_>) -> PyResult<Py<Parked>> {
+        let shared = match &self.of {
+            Of::Stream(shared, _) => shared,
+            Of::Call(call) => return call.get().park(py),
+        };
+        let mut state = shared.lock();
+        let slot = if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
+        if let Some(parked) = slot {
+            return Ok(parked.clone_ref(py));
+        }
+        let parked = Parked::new(py, &shared.hub)?;
+        *slot = Some(parked.clone_ref(py));
+        Ok(parked)
+    }
+
+    /// Whoever waited gave up: so does the call.
+    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        let shared = match &self.of {
+            Of::Stream(shared, _) => shared,
+            Of::Call(_) => return Ok(()),
+        };
+        {
+            let mut state = shared.lock();
+            let slot = if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
+            // a fired one would never fire again
+            let stale = slot.take();
+            drop(state);
+            drop(stale);
+        }
+        shared.cancel(py).map(|_| ())
+    }
+
+    fn hub(&self) -> &Py<Hub> {
+        match &self.of {
+            Of::Stream(shared, _) => &shared.hub,
+            Of::Call(call) => call.get().hub(),
+        }
+    }
+}
+
+#[pymethods]
+impl Wait {
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if slf.get().hub().bind(py).get().is_trio() {
+            let wait = py.import("stubless._trio")?.call_method1("wait", (slf,))?;
+            return wait.call_method0("__await__");
+        }
+        Ok(slf.clone().into_any())
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.poll(py)? {
+            Some(value) => Err(stop(py, value)),
+            None => Ok(self.park(py)?.into_any()),
+        }
+    }
+
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.__next__(py)
+    }
+
+    #[pyo3(signature = (kind, value = None, traceback = None))]
+    fn throw(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let _ = traceback;
+        self.give_up(py)?;
+        Err(thrown(kind, value))
+    }
+
+    fn close(&self) {}
+
+    /// `(True, value)`, or `(False, what to wait on)`.
+    fn _poll(&self, py: Python<'_>) -> PyResult<(bool, Py<PyAny>)> {
+        match self.poll(py)? {
+            Some(value) => Ok((true, value)),
+            None => Ok((false, self.park(py)?.into_any())),
+        }
+    }
+}
+
+/// An asyncio call with a stream on either side: `async for` its answers; `send`, `recv`, `done`, `cancel`.
+#[pyclass(frozen, module = "stubless", name = "AsyncStreamCall")]
+pub(crate) struct AsyncStreamCall {
+    shared: Arc<Shared>,
+    coded: Coded,
+    deadline: Option<Instant>,
+}
+
+impl AsyncStreamCall {
+    pub(crate) fn new(shared: Arc<Shared>, coded: Coded, deadline: Option<Instant>) -> AsyncStreamCall {
+        AsyncStreamCall { shared, coded, deadline }
+    }
+
+    fn wait(&self, py: Python<'_>, op: Op) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Wait { of: Of::Stream(self.shared.clone(), self.coded.clone()), op })?.into_any())
+    }
+}
+
+#[pymethods]
+impl AsyncStreamCall {
+    /// Sends one message; awaiting waits for room for the next.
+    #[pyo3(signature = (message, /))]
+    fn send(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let ended = {
+            let state = self.shared.lock();
+            if state.half_closed {
+                return Err(PyRuntimeError::new_err("nothing can be sent after done()"));
+            }
+            state.end.is_some()
+        };
+        let bytes = self.coded.encode(message)?;
+        let Some(handle) = self.shared.live().filter(|_| !ended) else {
+            return Err(self.shared.failed(py, &self.coded));
+        };
+        self.shared.hub.bind(py).get().before_submit(py)?;
+        if handle.send(bytes) {
+            return Ready::none(py);
+        }
+        self.shared.lock().blocked = true;
+        self.wait(py, Op::Room)
+    }
+
+    /// The next answer; `None` at the end.
+    fn recv(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.shared.poll_message(py, &self.coded)? {
+            Some(message) => Ready::value(py, message.unwrap_or_else(|| py.None())),
+            None => self.wait(py, Op::Recv),
+        }
+    }
+
+    /// No more messages will be sent. Need not be awaited.
+    fn done(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.shared.lock().half_closed = true;
+        if let Some(handle) = self.shared.live() {
+            self.shared.hub.bind(py).get().before_submit(py)?;
+            handle.half_close();
+        }
+        Ready::none(py)
+    }
+
+    /// Ends the call with CANCELLED, here and on the wire.
+    fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
+        self.shared.cancel(py)
+    }
+
+    /// Metadata the server sent before its first answer; awaitable.
+    fn initial_metadata(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.wait(py, Op::Headers)
+    }
+
+    /// Metadata the server sent at the end; `None` while the call is open.
+    fn trailing_metadata(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let trailers = self.shared.lock().end.as_ref().map(|(_, trailers)| trailers.clone());
+        trailers.map(|trailers| to_py(py, trailers)).transpose()
+    }
+
+    /// The status code; `None` while the call is open.
+    fn code(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let status = self.shared.lock().end.as_ref().map(|(status, _)| status.clone());
+        status.map(|status| done::code(py, &status)).transpose()
+    }
+
+    /// The status text; `None` while the call is open.
+    fn details(&self) -> Option<String> {
+        self.shared.lock().end.as_ref().map(|(status, _)| status.message().to_owned())
+    }
+
+    /// Seconds until the deadline; `None` without one.
+    fn time_remaining(&self) -> Option<f64> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
+    }
+
+    /// Whether the call has ended.
+    fn is_active(&self) -> bool {
+        self.shared.lock().end.is_none()
+    }
+
+    fn __aiter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __anext__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.shared.poll_message(py, &self.coded)? {
+            Some(Some(message)) => Ready::value(py, message),
+            Some(None) => Err(PyStopAsyncIteration::new_err(())),
+            None => self.wait(py, Op::Next),
+        }
+    }
+
+    fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Ready::value(slf.py(), slf.clone().into_any().unbind())
+    }
+
+    /// Leaving before the call's end cancels it.
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        self.shared.cancel(py)?;
+        Ready::none(py)
+    }
+
+    /// The one answer of a call that has one; awaitable.
+    fn _answer(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.wait(py, Op::Answer)
+    }
+
+    /// What ended the iterable of requests: raised to the reader.
+    fn _fail(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let failure = PyErr::from_value(error.clone());
+        self.shared.lock().failure = Some(failure);
+        self.shared.cancel(py).map(|_| ())
+    }
+}
+
+impl Drop for AsyncStreamCall {
+    fn drop(&mut self) {
+        let open = self.shared.lock().end.is_none();
+        if open && let Some(handle) = self.shared.live() {
+            // the loop's descriptor wakes it: nothing was promised here
+            handle.end(Status::new(Code::Cancelled, "the call was dropped"));
+        }
+    }
+}
