@@ -209,6 +209,20 @@ fn a_view_keeps_its_root_alive() {
     assert!(unset.as_ref().is_empty());
 }
 
+/// Compiles only if what is shared between threads may be.
+fn shareable<T: Send + Sync>() {}
+
+#[test]
+fn handles_and_messages_are_shareable() {
+    shareable::<Schema>();
+    shareable::<crate::MessageType>();
+    shareable::<crate::Field>();
+    shareable::<crate::Service>();
+    shareable::<Message>();
+    shareable::<crate::MessageRef<'_>>();
+    shareable::<crate::MessageView>();
+}
+
 #[test]
 fn messages_cross_threads_and_pointers() {
     let (mut m, f) = new();

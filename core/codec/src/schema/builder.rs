@@ -54,6 +54,16 @@ impl SchemaBuilder {
         Ok(())
     }
 
+    /// Number of files.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether no file was added.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Whether a file of this name was added.
     pub fn contains(&self, name: &str) -> bool {
         self.by_name.contains_key(name)

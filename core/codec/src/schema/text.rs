@@ -10,7 +10,7 @@ use protox::file::{
     ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver,
 };
 
-use super::Schema;
+use super::{Schema, SchemaBuilder};
 use crate::error::SchemaError;
 
 impl Schema {
@@ -64,6 +64,23 @@ impl Schema {
     }
 }
 
+impl SchemaBuilder {
+    /// Adds those missing imports that are bundled (`google/protobuf/*.proto`), and says how many files came in: a server's
+    /// reflection may leave them out.
+    pub fn add_bundled(&mut self) -> usize {
+        let before = self.len();
+        for name in self.missing() {
+            let bundled = name.starts_with("google/protobuf/");
+            let found = bundled.then(|| compiled(GoogleFileResolver::new(), &[name.into()]));
+            if let Some(Ok(set)) = found {
+                // a file that is there already stays as it is
+                let _ = self.add_set(set);
+            }
+        }
+        self.len() - before
+    }
+}
+
 struct InMemory(HashMap<String, String>);
 
 impl FileResolver for InMemory {
@@ -79,12 +96,20 @@ fn compile(
     resolver: impl FileResolver + 'static,
     files: Vec<PathBuf>,
 ) -> Result<Schema, SchemaError> {
+    Schema::from_descriptor_set(compiled(resolver, &files)?)
+}
+
+/// The files and all they import as an encoded `FileDescriptorSet`.
+fn compiled(
+    resolver: impl FileResolver + 'static,
+    files: &[PathBuf],
+) -> Result<Vec<u8>, SchemaError> {
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
     compiler.include_imports(true).include_source_info(false);
-    for file in &files {
+    for file in files {
         compiler.open_file(file).map_err(|e| error(file, &e))?;
     }
-    Schema::from_descriptor_set(compiler.encode_file_descriptor_set())
+    Ok(compiler.encode_file_descriptor_set())
 }
 
 fn error(asked: &Path, e: &protox::Error) -> SchemaError {
