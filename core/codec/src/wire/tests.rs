@@ -190,3 +190,37 @@ fn a_large_input_is_kept_and_not_copied() {
     drop(view);
     assert_eq!(next.as_ref().message(&f("b")).unwrap().str(&f("s")), Ok("deep"));
 }
+
+#[test]
+fn whatever_the_bytes_are_the_message_is_sound() {
+    let ty = ty();
+    let original = full(&ty).encode().unwrap();
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % below
+    };
+    let mut taken = 0;
+    for _ in 0..if cfg!(miri) { 60 } else { 20_000 } {
+        let mut bytes = original.to_vec();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            bytes[at] = random(256) as u8;
+        }
+        let Ok(m) = Message::decode_slice(&ty, &bytes) else { continue };
+        taken += 1;
+        let mut copy = m.clone();
+        let encoded = m.encode().unwrap();
+        let back = ty.decode(encoded.clone()).unwrap();
+        assert_eq!(back.encode().unwrap(), encoded);
+        copy.merge_from(back.as_ref()).unwrap();
+        for (field, _) in back.fields() {
+            copy.clear(&field);
+        }
+        copy.clear_unknown();
+        assert!(copy.is_empty(), "{copy:?}");
+    }
+    assert!(taken > 5, "{taken} messages were left whole");
+}
