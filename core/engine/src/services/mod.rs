@@ -90,3 +90,16 @@ async fn unary(
         }
     }
 }
+
+/// The most of a peer's words that is repeated in a text, bytes.
+const MAX_QUOTED: usize = 256;
+
+/// The beginning of a peer's words, which may be as long as a message.
+fn quoted(words: &str) -> String {
+    let mut end = words.len().min(MAX_QUOTED);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    let more = if end < words.len() { "..." } else { "" };
+    format!("{}{more}", words.get(..end).unwrap_or_default())
+}

@@ -362,3 +362,84 @@ fn a_peer_that_breaks_every_stream_is_given_up() {
     let gave_up = pair.load().unwrap_err();
     assert!(matches!(&gave_up, LoadError::Call(status) if status.message() == "boom"), "{gave_up}");
 }
+
+#[test]
+fn many_services_at_odds_cost_a_bounded_number_of_attempts() {
+    let pair = Pair::new();
+    // each file declares the same message beside its own service
+    let names: Vec<String> = (0..200).map(|n| format!("odd.S{n}")).collect();
+    peer(
+        &pair,
+        "v1",
+        Arc::new(move |kind, value| {
+            Ok(vec![match kind {
+                "list_services" => services(&names.iter().map(String::as_str).collect::<Vec<_>>()),
+                _ => {
+                    let name = value.strip_prefix("odd.").unwrap();
+                    let file = format!("{name}.proto");
+                    let text = format!(
+                        "syntax = \"proto3\"; package odd; message M {{}} service {name} {{ rpc Do(M) returns (M); }}"
+                    );
+                    files(&Schema::from_source([(file.clone(), text)]).unwrap(), &[&file])
+                }
+            }])
+        }),
+    );
+    let loaded = pair.load().unwrap();
+    assert_eq!((loaded.services.len(), loaded.skipped.len()), (1, 199));
+    let given_up = "too many services do not fit together";
+    assert!(loaded.skipped.iter().any(|(_, reason)| reason == given_up));
+    assert!(loaded.skipped.iter().any(|(_, reason)| reason.contains("odd.M")));
+}
+
+#[test]
+fn a_peer_that_names_things_at_length_is_quoted_in_short() {
+    let pair = Pair::new();
+    peer(
+        &pair,
+        "v1",
+        Arc::new(|kind, value| {
+            let mut file = Vec::new();
+            put(&mut file, 1, value.as_bytes());
+            put(&mut file, 2, "p".repeat(5000).as_bytes());
+            let mut list = Vec::new();
+            put(&mut list, 1, &file);
+            Ok(vec![match (kind, value) {
+                ("list_services", _) => services(&["a.S", "long.Package"]),
+                (_, "long.Package") => (4, list.into()),
+                _ => not_found(&"x".repeat(1 << 20)),
+            }])
+        }),
+    );
+    let loaded = pair.load().unwrap();
+    assert_eq!(names(&loaded.skipped), ["a.S", "long.Package"]);
+    assert!(loaded.skipped[0].1.len() < 300, "{}", loaded.skipped[0].1.len());
+    assert_eq!(loaded.skipped[1].1, "the answer is no file descriptor");
+}
+
+#[test]
+fn a_weak_import_may_be_missing() {
+    let pair = Pair::new();
+    peer(
+        &pair,
+        "v1",
+        Arc::new(|kind, _| {
+            let text = r#"syntax = "proto2"; package weak; message M {} service S { rpc Do(M) returns (M); }"#;
+            let mut file = Schema::from_source([("weak.proto", text)])
+                .unwrap()
+                .file_bytes("weak.proto")
+                .unwrap()
+                .to_vec();
+            put(&mut file, 3, b"gone.proto");
+            file.extend_from_slice(&[11 << 3, 0]);
+            let mut list = Vec::new();
+            put(&mut list, 1, &file);
+            Ok(vec![match kind {
+                "list_services" => services(&["weak.S"]),
+                "file_containing_symbol" => (4, list.into()),
+                _ => panic!("nobody needs it"),
+            }])
+        }),
+    );
+    assert_eq!(pair.load().unwrap().services, ["weak.S"]);
+}

@@ -16,8 +16,8 @@ use super::{METHOD, SERVICES, request, response};
 use crate::call::{ClientEvent, MethodKind};
 use crate::client::{Call, CallOptions, Channel, Method};
 use crate::metadata::Metadata;
-use crate::services::bundled;
 use crate::services::wire::{Unreadable, one_field, only_text, read, share, text};
+use crate::services::{bundled, quoted};
 use crate::status::{Code, Status};
 
 /// The most descriptors taken from one server, bytes; also the largest single answer unless the options say otherwise.
@@ -26,6 +26,8 @@ const MAX_BYTES: usize = 64 << 20;
 const MAX_FILES: usize = 10_000;
 /// The most import statements taken from one server.
 const MAX_IMPORTS: usize = 1_000_000;
+/// The longest package name.
+const MAX_PACKAGE_BYTES: usize = 4096;
 /// Questions that wait for their answers at one time.
 const IN_FLIGHT: usize = 16;
 /// Questions that may end their stream before the whole walk counts as failed.
@@ -73,7 +75,8 @@ impl LoadError {
 }
 
 /// Asks the server behind `channel` for all its services and makes a schema of the answers: v1 first, v1alpha where that is
-/// UNIMPLEMENTED. The timeout in `options` bounds the whole walk; without limits of its own an answer may be as large as 64 MiB.
+/// UNIMPLEMENTED. The timeout in `options` bounds the whole walk; without a limit of its own a single
+/// answer may have all of the 64 MiB.
 ///
 /// # Errors
 /// [`LoadError::Call`]: the server has no reflection, cannot be reached, or the deadline passed. [`LoadError::TooLarge`]: more than
@@ -149,6 +152,8 @@ struct Walk<'a> {
     /// Whether the server has answered anything, and anything on this stream.
     answered: bool,
     answered_here: bool,
+    /// Bytes of all answers.
+    bytes: usize,
     broken_streams: u32,
     services: Vec<String>,
     found: Found,
@@ -169,6 +174,7 @@ impl<'a> Walk<'a> {
             call: None,
             answered: false,
             answered_here: false,
+            bytes: 0,
             broken_streams: 0,
             services: Vec::new(),
             found: Found::default(),
@@ -235,6 +241,14 @@ impl<'a> Walk<'a> {
                 Some(ClientEvent::Headers(_)) => continue,
                 Some(ClientEvent::Message(message)) => {
                     (self.answered, self.answered_here) = (true, true);
+                    // what came twice, or for nothing, counts too: it had to be read
+                    self.bytes += message.len();
+                    if self.bytes > MAX_BYTES {
+                        return Err(LoadError::TooLarge {
+                            what: "bytes of descriptors",
+                            limit: MAX_BYTES,
+                        });
+                    }
                     if let Some(ask) = flying.pop_front() {
                         self.take(&ask, &message)?;
                     }
@@ -372,21 +386,15 @@ struct Found {
     known: HashSet<String>,
     /// Import statements in `files`.
     imports: usize,
-    bytes: usize,
 }
 
 impl Found {
     fn refuse(&mut self, ask: &Ask, reason: String) {
-        self.refused.insert(ask.name().to_owned(), reason);
+        self.refused.insert(ask.name().to_owned(), quoted(&reason));
     }
 
     /// Adds a file; of two with one name the first stays.
     fn add(&mut self, bytes: Bytes) -> Result<Result<(), Unreadable>, LoadError> {
-        // what came twice counts twice: it had to be read
-        self.bytes += bytes.len();
-        if self.bytes > MAX_BYTES {
-            return Err(LoadError::TooLarge { what: "bytes of descriptors", limit: MAX_BYTES });
-        }
         let Ok((name, file, services)) = parse_file(bytes) else { return Ok(Err(Unreadable)) };
         if self.files.contains_key(&name) {
             return Ok(Ok(()));
@@ -498,7 +506,7 @@ impl Found {
                     Some(import) => {
                         let why =
                             self.refused.get(*import).map_or("it did not come", String::as_str);
-                        format!("the import {import:?} is missing: {why}")
+                        format!("the import {:?} is missing: {why}", quoted(import))
                     }
                     None => {
                         whole.push(service.as_str());
@@ -525,13 +533,16 @@ impl Found {
             }
             let all: Vec<&str> = good.iter().chain(&group).copied().collect();
             builds += 1;
-            let problem = match self.build(&all) {
-                _ if builds > MAX_BUILDS => "too many services do not fit together".to_owned(),
-                Ok(built) => {
-                    (good, schema) = (all, built);
-                    continue;
+            let problem = if builds > MAX_BUILDS {
+                "too many services do not fit together".to_owned()
+            } else {
+                match self.build(&all) {
+                    Ok(built) => {
+                        (good, schema) = (all, built);
+                        continue;
+                    }
+                    Err(error) => quoted(&error.to_string()),
                 }
-                Err(error) => error.to_string(),
             };
             if group.len() > 1 && builds <= MAX_BUILDS {
                 let (first, second) = group.split_at(group.len() / 2);
@@ -556,14 +567,15 @@ fn parse_file(bytes: Bytes) -> Result<(String, File, Vec<String>), Unreadable> {
             (3 | 6, _) if imports.len() + services.len() >= MAX_FILES => return Err(Unreadable),
             (3, RawValue::Length(bytes)) => imports.push(text(bytes)?),
             (6, RawValue::Length(service)) => services.push(only_text(service)?),
-            (11, RawValue::Varint(at)) => {
+            (11, RawValue::Varint(at)) if weak.len() < MAX_FILES => {
                 weak.insert(at);
             }
             _ => {}
         }
         Ok(())
     })?;
-    if name.is_empty() {
+    // a package stands in front of every name, so a long one costs far more memory than it has bytes
+    if name.is_empty() || package.len() > MAX_PACKAGE_BYTES {
         return Err(Unreadable);
     }
     let mut at = 0u64;

@@ -18,11 +18,8 @@ use crate::metadata::Metadata;
 use crate::rt::lock;
 use crate::server::{Inner, Server, ServerCall};
 use crate::services::wire::{Unreadable, one_field, put_bytes, put_i32, put_packed, read, text};
-use crate::services::{bundled, method, sent, unreadable};
+use crate::services::{bundled, method, quoted, sent, unreadable};
 use crate::status::{Code, Status};
-
-/// The most of a name that an error repeats, bytes.
-const MAX_QUOTED: usize = 256;
 
 /// The reflection services of a server. Cheap to clone; any thread may change the schema.
 #[derive(Clone)]
@@ -242,14 +239,4 @@ fn parse(message: &[u8]) -> Result<(String, Option<Question>), Unreadable> {
         Ok(())
     })?;
     Ok((host, question))
-}
-
-/// The beginning of a name that may be as long as a message.
-fn quoted(name: &str) -> String {
-    let mut end = name.len().min(MAX_QUOTED);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    let more = if end < name.len() { "..." } else { "" };
-    format!("{}{more}", name.get(..end).unwrap_or_default())
 }
