@@ -164,7 +164,10 @@ macro_rules! push_float {
                 out.write_all(b"\"NaN\"")
             } else if value.is_infinite() {
                 out.write_all(if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" })
-            } else if size == 0.0 || (1e-5..1e16).contains(&size) {
+            } else if size == 0.0 {
+                // Python's json reads "-0" as an integer, and loses the sign
+                out.write_all(if value.is_sign_negative() { b"-0.0" } else { b"0" })
+            } else if (1e-5..1e16).contains(&size) {
                 write!(out, "{value}")
             } else {
                 write!(out, "{value:e}")

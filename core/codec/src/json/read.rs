@@ -108,7 +108,10 @@ impl<'s, 't> Reader<'s, 't> {
     #[cold]
     pub fn full(&self) -> JsonError {
         let most = self.options.max_memory_bytes;
-        self.error(Kind::Memory, format!("the message needs more than {most} bytes of memory"))
+        let reason = format!(
+            "one message may take {most} bytes of memory, and all of the process no more than they may"
+        );
+        self.error(Kind::Memory, reason)
     }
 
     #[inline(always)]
