@@ -443,3 +443,35 @@ fn a_weak_import_may_be_missing() {
     );
     assert_eq!(pair.load().unwrap().services, ["weak.S"]);
 }
+
+#[test]
+fn the_timeout_is_that_of_the_whole_walk() {
+    let pair = Pair::new();
+    let (clock, asked) = (pair.clock.clone(), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    peer(
+        &pair,
+        "v1",
+        Arc::new(move |kind, value| {
+            // a stream for each question, 40 ms for each stream, and always one more file to ask for
+            if asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1 {
+                clock.advance(std::time::Duration::from_millis(40));
+                return Err(Status::ok());
+            }
+            Ok(vec![match kind {
+                "list_services" => services(&["a.S"]),
+                _ => {
+                    let (mut file, mut list) = (Vec::new(), Vec::new());
+                    put(&mut file, 1, value.as_bytes());
+                    put(&mut file, 3, format!("{value}+").as_bytes());
+                    put(&mut list, 1, &file);
+                    (4, list.into())
+                }
+            }])
+        }),
+    );
+    let options =
+        CallOptions { timeout: Some(std::time::Duration::from_millis(100)), ..Default::default() };
+    let failed = pair.run(load_schema(&pair.channel, Metadata::new(), options)).unwrap_err();
+    assert_eq!(failed.code(), Code::DeadlineExceeded);
+    assert!(pair.rt.now() < stubless_engine::rt::Time::from_nanos(200_000_000));
+}

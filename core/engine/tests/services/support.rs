@@ -3,8 +3,9 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use stubless_codec::Schema;
 use stubless_engine::call::{ClientEvent, MethodKind};
@@ -17,11 +18,19 @@ use stubless_engine::services::health::{self, ServingStatus};
 use stubless_engine::services::reflection::{LoadError, Loaded, load_schema};
 use stubless_engine::status::Status;
 
-struct Stopped;
+/// A clock that stands still until a test turns it.
+#[derive(Clone, Default)]
+pub struct Hands(Arc<AtomicU64>);
 
-impl Clock for Stopped {
+impl Hands {
+    pub fn advance(&self, span: Duration) {
+        self.0.fetch_add(span.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Hands {
     fn now(&self) -> Time {
-        Time::ZERO
+        Time::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -30,23 +39,30 @@ pub struct Pair {
     pub rt: Rt,
     pub server: Server,
     pub channel: Channel,
+    pub clock: Hands,
 }
 
 impl Pair {
     pub fn new() -> Pair {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("inprocess:services-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let rt = Rt::new(Executor::new(Arc::new(|| {})), Arc::new(Stopped), Arc::new(NoNetwork), 1);
+        let clock = Hands::default();
+        let rt = Rt::new(
+            Executor::new(Arc::new(|| {})),
+            Arc::new(clock.clone()),
+            Arc::new(NoNetwork),
+            1,
+        );
         let server = Server::new(&rt, ServerOptions::default());
         server.listen(&name, Security::default()).unwrap();
         let channel = Channel::new(&rt, &name, ChannelOptions::default()).unwrap();
-        Pair { rt, server, channel }
+        Pair { rt, server, channel, clock }
     }
 
     /// Runs everything until nothing moves any more.
     pub fn drive(&self) {
         for _ in 0..10_000 {
-            if !self.rt.executor().run(Time::ZERO) {
+            if !self.rt.executor().run(self.rt.now()) {
                 return;
             }
         }
