@@ -95,7 +95,8 @@ impl Driver {
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => {
-                    if self.engine.rt().executor().has_ready() {
+                    // kicked: for tasks that are ready, or for a timer that is earlier than the one armed
+                    if !self.engine.rt().executor().is_asleep() {
                         self.engine.flush();
                     }
                     return Poll::Pending;

@@ -211,6 +211,11 @@ impl Executor {
         self.0.asleep.store(false, Ordering::SeqCst);
     }
 
+    /// Whether the driver sleeps, as far as [`Executor::prepare_to_sleep`] said and nobody kicked it since.
+    pub fn is_asleep(&self) -> bool {
+        self.0.asleep.load(Ordering::SeqCst)
+    }
+
     /// Whether a task waits for the next run.
     pub fn has_ready(&self) -> bool {
         !lock(&self.0.ready).is_empty()
