@@ -22,8 +22,9 @@ COMMANDS = {
     "grpc-js": (["node", PEERS / "grpc-js" / "peer.js"], PEERS / "grpc-js" / "node_modules"),
     "grpc-go": ([BUILT / "grpc-go"], BUILT / "grpc-go"),
     "tonic": ([BUILT / "tonic"], BUILT / "tonic"),
+    "stubless-rust": ([BUILT / "stubless-rust"], BUILT / "stubless-rust"),
 }
-OURS: list[str] = []
+OURS = ["stubless-rust"]
 
 # security -> flags of the server, flags of the client
 SECURITY = {
