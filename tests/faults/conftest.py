@@ -1,4 +1,4 @@
-"""`pytest tests/faults --subject rust|python|grpcio`; `-m slow` for the rows that wait for a timer."""
+"""`pytest tests/faults --subject rust|python|python-aio|grpcio`; `-m slow` for the rows that wait for a timer."""
 
 import pytest
 

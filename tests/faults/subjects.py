@@ -45,14 +45,20 @@ class Subject:
     codings: tuple[str, ...] = ("gzip", "deflate")
 
 
-def _python(program: str) -> list[str]:
-    return [sys.executable, str(HERE / program)]
+#: The interpreter that has our wheel (or grpcio); it need not be the one the cases run on.
+PYTHON = os.environ.get("FAULTS_PYTHON", sys.executable)
+
+
+def _python(program: str, *arguments: str) -> list[str]:
+    return [PYTHON, str(HERE / program), *arguments]
 
 
 SUBJECTS = {
     "rust": Subject("rust", [str(TARGET / PROFILE / "examples" / "fault_server")],
                     [str(TARGET / PROFILE / "examples" / "fault_client")], True, ("gzip", "deflate", "zstd")),
     "python": Subject("python", _python("python_server.py"), _python("python_client.py"), True, ("gzip", "deflate", "zstd")),
+    "python-aio": Subject("python-aio", _python("python_server.py", "--aio"), _python("python_client.py", "--aio"), True,
+                          ("gzip", "deflate", "zstd")),
     "grpcio": Subject("grpcio", _python("grpcio_server.py"), _python("grpcio_client.py"), False),
 }
 
