@@ -92,7 +92,7 @@ async fn a_trusted_server_answers_and_an_untrusted_one_is_unavailable_with_the_r
     let distrusted = ask(&schema, port, Some(ClientTls::new(&client(&other.pem(), None))?)).await;
     let error = distrusted.expect_err("not trusted");
     assert_eq!(error.code(), Some(Code::Unavailable));
-    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
 
     let pem = ours.pem();
     let misnamed = ClientTlsConfig { server_name: Some("example.org"), ..client(&pem, None) };
