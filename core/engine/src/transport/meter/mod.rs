@@ -15,6 +15,7 @@
 mod config;
 mod frames;
 mod inbound;
+mod io;
 mod outbound;
 mod rates;
 mod rules;
@@ -26,11 +27,12 @@ pub use config::{EarlyResets, MeterConfig, PingPolicy, Side, WINDOW};
 pub use frames::{ErrorCode, GoAway, PeerSettings};
 pub use shared::{CloseReason, ClosedBy, Counts, MeterHandle, Verdict};
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -47,6 +49,9 @@ const MAX_LINGER_BYTES: usize = 4 << 20;
 /// socket gives, so one fast peer would starve the other connections, and pile up more small frames than their reader, who
 /// shares the thread, was given time to take.
 const MAX_TURN_BYTES: usize = 128 << 10;
+
+/// So long the reads may go on after writing failed; a socket that is gone ends them at once.
+const DEAF_FOR: Duration = Duration::from_secs(1);
 
 /// How far a close has come.
 #[derive(Debug)]
@@ -75,6 +80,9 @@ pub struct Meter<T> {
     /// The close should swallow what still comes.
     linger: bool,
     shut: bool,
+    /// Writing failed. What the peer said before it closed is still to be read: a GOAWAY there says which calls it never
+    /// saw. So h2 does not hear of this; its writes are swallowed until the reads end too.
+    deaf: Option<std::io::Error>,
     swallowed: usize,
     /// Bytes read since the reader last had to wait.
     turn: usize,
@@ -98,6 +106,7 @@ impl<T> Meter<T> {
             ready: Vec::new(),
             ended: false,
             shut: false,
+            deaf: None,
             swallowed: 0,
             turn: 0,
             bytes_in: 0,
@@ -171,10 +180,10 @@ impl<T> Meter<T> {
         goaway.encode(&mut self.outbound.own);
     }
 
-    fn cut_error(&self) -> io::Error {
+    fn cut_error(&self) -> std::io::Error {
         let reason = self.shared.lock().reason.as_ref().map(ToString::to_string);
-        io::Error::new(
-            io::ErrorKind::ConnectionAborted,
+        std::io::Error::new(
+            std::io::ErrorKind::ConnectionAborted,
             reason.unwrap_or_else(|| "connection cut".into()),
         )
     }
@@ -245,11 +254,22 @@ impl<T> Meter<T> {
         }
     }
 
+    /// A write failed: the reads tell the rest, and soon.
+    #[cold]
+    fn write_failed(&mut self, error: std::io::Error) {
+        let now = self.shared.now();
+        self.shared.stall.clear();
+        self.shared.closing.set(now + DEAF_FOR);
+        self.linger = false;
+        self.deaf = Some(error);
+        self.shared.wake();
+    }
+
     /// The socket gave its end or an error: writes the reason down, unless there is one.
-    fn note_end(&mut self, error: Option<&io::Error>) {
+    fn note_end(&mut self, error: Option<&std::io::Error>) {
         self.ended = true;
         let goaway = self.shared.lock().goaway.clone();
-        let (by, mut text) = match error {
+        let (by, mut text) = match error.or(self.deaf.as_ref()) {
             Some(e) => (ClosedBy::Socket, e.to_string()),
             None => (ClosedBy::Peer, "end of stream".to_owned()),
         };
@@ -272,7 +292,7 @@ impl<T> Meter<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
     /// Writes our own bytes out.
-    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         while self.outbound.own_at < self.outbound.own.len() {
             let rest = &self.outbound.own[self.outbound.own_at..];
             match Pin::new(&mut self.io).poll_write(cx, rest) {
@@ -280,7 +300,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
                     self.wait_to_write(cx);
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                }
                 Poll::Ready(Ok(n)) => {
                     self.outbound.own_at += n;
                     self.wrote(n);
@@ -293,7 +315,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_inner_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_inner_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match Pin::new(&mut self.io).poll_flush(cx) {
             Poll::Pending => {
                 self.wait_to_write(cx);
@@ -327,7 +349,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
         if matches!(self.closing, Closing::Done) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
         if self.is_cut() {
             return Poll::Ready(Err(self.cut_error()));
         }
@@ -339,7 +365,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
             let _ = self.poll_closing(cx);
             return Poll::Ready(Ok(total));
         }
-        ready!(self.poll_own(cx))?;
+        if self.deaf.is_some() {
+            return Poll::Ready(Ok(total));
+        }
+        if let Err(error) = ready!(self.poll_own(cx)) {
+            self.write_failed(error);
+            return Poll::Ready(Ok(total));
+        }
         if total == 0 {
             return Poll::Ready(Ok(0));
         }
@@ -379,9 +411,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
                 self.after_send(verdict);
                 Poll::Ready(Ok(n))
             }
-            Poll::Ready(Err(e)) => {
-                self.note_end(Some(&e));
-                Poll::Ready(Err(e))
+            Poll::Ready(Err(error)) => {
+                self.write_failed(error);
+                Poll::Ready(Ok(total))
             }
         }
     }
@@ -398,7 +430,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<std::io::Result<()>> {
         loop {
             if self.is_cut() {
                 return Poll::Ready(Err(self.cut_error()));
@@ -452,7 +484,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
     }
 
     /// As [`poll_receive`](Self::poll_receive) for a reader whose buffer is smaller than a frame header.
-    fn poll_receive_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_receive_little(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let mut space = [0; 2 * HEADER_LEN];
         let held = self.inbound.held_len;
         space[..held].copy_from_slice(&self.inbound.held[..held]);
@@ -509,100 +541,5 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Meter<T> {
             }
         }
         Poll::Ready(())
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Meter<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        if !this.ready.is_empty() {
-            this.deliver(buf);
-            return Poll::Ready(Ok(()));
-        }
-        let polled = this.poll_receive(cx, buf);
-        if polled.is_pending() {
-            this.turn = 0;
-            this.wait_to_read(cx);
-            // a request may have come between the look and the waker
-            if this.shared.asked.load(Relaxed) || this.is_cut() {
-                cx.waker().wake_by_ref();
-            }
-        }
-        polled
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Meter<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, &[IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.is_cut() {
-            return Poll::Ready(Err(this.cut_error()));
-        }
-        if matches!(this.closing, Closing::Writing | Closing::Done) {
-            let _ = this.poll_closing(cx);
-            return Poll::Ready(Ok(()));
-        }
-        ready!(this.poll_own(cx))?;
-        this.poll_inner_flush(cx)
-    }
-
-    /// Sends what is left and the end, then lingers: see [`MeterConfig::linger`].
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if !this.shut {
-            if this.is_cut() {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(this.poll_own(cx))?;
-            match Pin::new(&mut this.io).poll_shutdown(cx) {
-                Poll::Pending => {
-                    this.wait_to_write(cx);
-                    return Poll::Pending;
-                }
-                Poll::Ready(done) => done?,
-            }
-            this.shut = true;
-            this.shared.stall.clear();
-            this.shared.block.clear();
-            this.shared.handshake.clear();
-            if this.shared.lock().reason.is_none() {
-                let text = this.shared.lock().goaway_text.clone();
-                let text = if text.is_empty() { "no longer needed".to_owned() } else { text };
-                this.shared.blame(ClosedBy::Us, ErrorCode::NO_ERROR, text);
-            }
-            this.shared.closing.set_in(this.shared.now(), this.rules.config.linger);
-        }
-        if this.linger && !this.ended {
-            ready!(this.poll_linger(cx));
-        }
-        this.shared.closing.clear();
-        Poll::Ready(Ok(()))
     }
 }

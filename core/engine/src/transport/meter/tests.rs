@@ -519,6 +519,20 @@ fn what_the_peer_says_about_itself_is_kept_for_the_owner() {
 }
 
 #[test]
+fn a_goaway_is_read_even_if_writing_failed_before() {
+    let mut meter = TestMeter::client_with_call();
+    meter.peer_sends(&frame(GOAWAY, 0, 0, &[0; 8]));
+    meter.peer_vanishes();
+    meter.write(&frame(DATA, 1, 1, b"into the void"));
+    meter.flush();
+    assert_eq!(meter.read(), frame(GOAWAY, 0, 0, &[0; 8]));
+    assert!(meter.at_end());
+    assert_eq!(meter.handle.received_goaway().map(|goaway| goaway.last_stream_id), Some(0));
+    let reason = meter.handle.close_reason().expect("a reason").to_string();
+    assert!(reason.contains("broken pipe"), "{reason}");
+}
+
+#[test]
 fn a_closing_server_swallows_what_still_comes_until_the_peer_closes_or_half_a_second_passed() {
     let mut meter = TestMeter::server_with_call();
     meter.peer_sends(&frame(PING, 0, 9, &[0; 8]));

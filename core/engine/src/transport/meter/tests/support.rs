@@ -55,6 +55,7 @@ struct Wire {
     closed: bool,
     outgoing: Vec<u8>,
     room: usize,
+    broken: bool,
 }
 
 struct Socket(Arc<Mutex<Wire>>);
@@ -91,6 +92,9 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut wire = self.0.lock().unwrap();
+        if wire.broken {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         if wire.room == 0 {
             return Poll::Pending;
         }
@@ -130,6 +134,7 @@ impl TestMeter {
             closed: false,
             outgoing: Vec::new(),
             room: usize::MAX,
+            broken: false,
         };
         let wire = Arc::new(Mutex::new(wire));
         let clock = Arc::new(Hands::default());
@@ -193,6 +198,13 @@ impl TestMeter {
 
     pub fn peer_closes(&mut self) {
         self.wire.lock().unwrap().closed = true;
+    }
+
+    /// The peer is gone; what it said before can still be read.
+    pub fn peer_vanishes(&mut self) {
+        let mut wire = self.wire.lock().unwrap();
+        wire.closed = true;
+        wire.broken = true;
     }
 
     pub fn peer_opens_and_resets(&mut self, id: u32) {
