@@ -27,6 +27,8 @@ pub struct IncomingCall {
     pub head: CallHead,
     /// The request, for methods with one; streamed requests follow as [`Event::Message`] by credit.
     pub message: Option<Bytes>,
+    /// Where the call's further events go, if not to the queue this one came from (see [`PortHandler::with_own_queues`]).
+    pub events: Option<Arc<Queue>>,
     /// What the handler answers with.
     pub handle: ServerCallHandle,
 }
@@ -180,23 +182,36 @@ impl Drop for ServerCallHandle {
 pub struct PortHandler {
     method: u64,
     queue: Arc<Queue>,
+    own_queues: bool,
 }
 
 impl PortHandler {
     /// Calls of this registration carry `method` and go to `queue`.
     pub fn new(method: u64, queue: &Arc<Queue>) -> PortHandler {
-        PortHandler { method, queue: queue.clone() }
+        PortHandler { method, queue: queue.clone(), own_queues: false }
+    }
+
+    /// As [`PortHandler::new`], but each call that streams has a queue of its own for everything after [`Event::Call`], so that
+    /// the thread that runs its handler can wait for it alone. [`Event::Cancelled`] is told to both queues.
+    pub fn with_own_queues(method: u64, queue: &Arc<Queue>) -> PortHandler {
+        PortHandler { own_queues: true, ..PortHandler::new(method, queue) }
     }
 }
 
 impl Handler for PortHandler {
     fn handle(&self, call: ServerCall) {
-        accept_call(call, self.method, &self.queue);
+        let kind = call.head().kind;
+        let own = (self.own_queues && (kind.client_streaming || kind.server_streaming)).then(Queue::silent);
+        start(call, self.method, &self.queue, own);
     }
 }
 
 /// Turns one call into events of `queue`: [`Event::Call`] first.
-pub fn accept_call(mut call: ServerCall, method: u64, queue: &Arc<Queue>) {
+pub fn accept_call(call: ServerCall, method: u64, queue: &Arc<Queue>) {
+    start(call, method, queue, None);
+}
+
+fn start(mut call: ServerCall, method: u64, queue: &Arc<Queue>, own: Option<Arc<Queue>>) {
     let shared = Arc::new(Shared {
         ops: Mutex::default(),
         waiting: AtomicUsize::new(0),
@@ -211,6 +226,7 @@ pub fn accept_call(mut call: ServerCall, method: u64, queue: &Arc<Queue>) {
         call: Some(call),
         shared,
         queue: queue.clone(),
+        own,
         method,
         slot,
         announced: false,
@@ -225,6 +241,8 @@ struct Pump {
     call: Option<ServerCall>,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
+    /// Where events go after the call was announced, if not to `queue`.
+    own: Option<Arc<Queue>>,
     method: u64,
     slot: Option<Slot>,
     streamed: bool,
@@ -251,7 +269,7 @@ impl Pump {
                 Poll::Ready(ServerEvent::Message(message)) => {
                     if self.announced {
                         self.credits = self.credits.saturating_sub(1);
-                        self.queue.push(Event::Message { tag: self.shared.tag, message });
+                        self.tell(Event::Message { tag: self.shared.tag, message });
                     } else {
                         self.announce(Some(message));
                         // the handler may have answered from within the notifier
@@ -264,12 +282,12 @@ impl Pump {
                 Poll::Ready(ServerEvent::HalfClosed) => {
                     self.half_closed = true;
                     if self.streamed {
-                        self.queue.push(Event::HalfClosed { tag: self.shared.tag });
+                        self.tell(Event::HalfClosed { tag: self.shared.tag });
                     }
                 }
                 Poll::Ready(ServerEvent::Cancelled(status) | ServerEvent::Failed(status)) => {
                     if self.announced {
-                        self.queue.push(Event::Cancelled { tag: self.shared.tag, status });
+                        self.tell_cancelled(status);
                     }
                     self.call = None;
                     self.shared.end();
@@ -282,12 +300,24 @@ impl Pump {
         Poll::Pending
     }
 
+    fn tell(&self, event: Event) {
+        self.own.as_ref().unwrap_or(&self.queue).push(event);
+    }
+
+    fn tell_cancelled(&self, status: Status) {
+        let tag = self.shared.tag;
+        if let Some(own) = &self.own {
+            own.push(Event::Cancelled { tag, status: status.clone() });
+        }
+        self.queue.push(Event::Cancelled { tag, status });
+    }
+
     fn announce(&mut self, message: Option<Bytes>) {
         let Some(call) = &self.call else { return };
         self.announced = true;
         let handle = ServerCallHandle { shared: self.shared.clone(), _slot: self.slot.take() };
         let head = call.head().clone();
-        self.queue.push(Event::Call(Box::new(IncomingCall { method: self.method, head, message, handle })));
+        self.queue.push(Event::Call(Box::new(IncomingCall { method: self.method, head, message, events: self.own.clone(), handle })));
     }
 
     /// `true`: the call is finished.
@@ -327,7 +357,7 @@ impl Pump {
         if let Some(status) = failure {
             call.finish(&status, &Metadata::new());
             self.call = None;
-            self.queue.push(Event::Cancelled { tag: self.shared.tag, status });
+            self.tell_cancelled(status);
             return true;
         }
         false
@@ -340,7 +370,7 @@ impl Pump {
             let queued = call.queued();
             self.shared.waiting.fetch_sub(submitted - queued.min(submitted), Ordering::AcqRel);
             if self.shared.blocked.swap(false, Ordering::AcqRel) {
-                self.queue.push(Event::Writable { tag: self.shared.tag });
+                self.tell(Event::Writable { tag: self.shared.tag });
             }
         }
     }
