@@ -32,7 +32,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let greeting = channel.unary("hello.v1.Greeter/Greet", request).await?;
     println!("unary: {}", text(&greeting.message));
 
-    let mut often = channel.server_streaming("hello.v1.Greeter/GreetOften", name(&person, "Ada", 3)?)?;
+    let mut often =
+        channel.server_streaming("hello.v1.Greeter/GreetOften", name(&person, "Ada", 3)?)?;
     let mut count = 0;
     while let Some(greeting) = often.message().await? {
         assert_eq!(text(&greeting), "Hello, Ada!");
@@ -40,7 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("server streaming: {count} greetings");
 
-    let (mut names, answer) = channel.client_streaming("hello.v1.Greeter/GreetAll", Options::new())?;
+    let (mut names, answer) =
+        channel.client_streaming("hello.v1.Greeter/GreetAll", Options::new())?;
     for one in ["Ada", "Grace", "Edsger"] {
         names.send(&name(&person, one, 0)?).await?;
     }

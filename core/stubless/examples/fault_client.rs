@@ -54,7 +54,8 @@ async fn run(mut call: Call, msg: Msg, messages: Vec<String>, number: usize) {
             ClientEvent::Message(bytes) => match msg.decode(bytes) {
                 Ok((text, _)) => received.push(quoted(text.get(..100).unwrap_or(&text))),
                 Err(error) if failed.is_none() => {
-                    let status = Status::new(Code::Internal, format!("error parsing response: {error}"));
+                    let status =
+                        Status::new(Code::Internal, format!("error parsing response: {error}"));
                     call.end(status.clone());
                     failed = Some(status);
                 }
@@ -64,7 +65,9 @@ async fn run(mut call: Call, msg: Msg, messages: Vec<String>, number: usize) {
                 let status = failed.take().unwrap_or(status);
                 let (code, text) = (status.code().name(), quoted(status.message()));
                 let received = received.join(",");
-                say(&format!(r#"{{"call": {number}, "code": "{code}", "message": {text}, "received": [{received}]}}"#));
+                say(&format!(
+                    r#"{{"call": {number}, "code": "{code}", "message": {text}, "received": [{received}]}}"#
+                ));
             }
         }
     }
@@ -76,7 +79,8 @@ fn main() {
     let msg = Msg::load();
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { break };
-        let order: HashMap<&str, &str> = line.split('\t').filter_map(|pair| pair.split_once('=')).collect();
+        let order: HashMap<&str, &str> =
+            line.split('\t').filter_map(|pair| pair.split_once('=')).collect();
         let field = |name: &str| order.get(name).copied().unwrap_or_default();
         let number = |name: &str| field(name).parse::<u64>().unwrap_or_default();
         let kind = match field("method") {
@@ -85,10 +89,18 @@ fn main() {
             "ClientStream" => MethodKind::CLIENT_STREAMING,
             _ => MethodKind::BIDI_STREAMING,
         };
-        assert!(msg.methods().iter().any(|name| name == field("method")), "the service has no {}", field("method"));
-        let method = Method::new(&format!("/fault.Echo/{}", field("method")), kind).expect("a good path");
+        assert!(
+            msg.methods().iter().any(|name| name == field("method")),
+            "the service has no {}",
+            field("method")
+        );
+        let method =
+            Method::new(&format!("/fault.Echo/{}", field("method")), kind).expect("a good path");
         let messages: Vec<String> = field("messages").split('|').map(str::to_owned).collect();
-        let mut options = ChannelOptions { wait_for_ready: field("wait_for_ready") == "1", ..ChannelOptions::default() };
+        let mut options = ChannelOptions {
+            wait_for_ready: field("wait_for_ready") == "1",
+            ..ChannelOptions::default()
+        };
         if !field("ca").is_empty() {
             let ca = std::fs::read(field("ca")).expect("a readable file");
             let config = ClientTlsConfig { ca: Some(&ca), ..ClientTlsConfig::default() };
@@ -100,8 +112,10 @@ fn main() {
         }
         let channel = Channel::new(engine.rt(), field("address"), options).expect("a good address");
         let open = |i: usize| {
-            let options =
-                CallOptions { timeout: Some(Duration::from_millis(number("timeout_ms"))), ..CallOptions::default() };
+            let options = CallOptions {
+                timeout: Some(Duration::from_millis(number("timeout_ms"))),
+                ..CallOptions::default()
+            };
             let call = Call::new(&channel, &method, Metadata::new(), options);
             run(call, msg.clone(), messages.clone(), i)
         };

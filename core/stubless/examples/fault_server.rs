@@ -25,7 +25,9 @@ async fn request(call: &mut ServerCall, msg: &Msg) -> Result<Option<Request>, St
     match poll_fn(|cx| call.poll_event(cx)).await {
         ServerEvent::Message(bytes) => match msg.decode(bytes) {
             Ok(request) => Ok(Some(request)),
-            Err(error) => Err(Status::new(Code::Internal, format!("error parsing request: {error}"))),
+            Err(error) => {
+                Err(Status::new(Code::Internal, format!("error parsing request: {error}")))
+            }
         },
         ServerEvent::HalfClosed => Ok(None),
         ServerEvent::Cancelled(status) | ServerEvent::Failed(status) => Err(status),
@@ -41,7 +43,9 @@ async fn sleep(call: &mut ServerCall, millis: u64) -> Result<(), Status> {
         }
         loop {
             match call.poll_event(cx) {
-                Poll::Ready(ServerEvent::Cancelled(status) | ServerEvent::Failed(status)) => return Poll::Ready(Err(status)),
+                Poll::Ready(ServerEvent::Cancelled(status) | ServerEvent::Failed(status)) => {
+                    return Poll::Ready(Err(status));
+                }
                 Poll::Ready(_) => {}
                 Poll::Pending => return Poll::Pending,
             }
@@ -57,7 +61,9 @@ async fn act(call: &mut ServerCall, text: &str) -> Result<String, Status> {
         sleep(call, millis).await?;
     } else if let Some(millis) = text.strip_prefix("block:").and_then(|n| n.parse().ok()) {
         rt.sleep(Duration::from_millis(millis)).await;
-    } else if let Some((code, why)) = text.strip_prefix("fail:").and_then(|rest| rest.split_once(':')) {
+    } else if let Some((code, why)) =
+        text.strip_prefix("fail:").and_then(|rest| rest.split_once(':'))
+    {
         let code = code.parse().map_or(Code::Unknown, Code::from_number);
         return Err(Status::new(code, why.to_owned()));
     } else if let Some(size) = text.strip_prefix("size:").and_then(|n| n.parse().ok()) {
@@ -122,7 +128,8 @@ fn main() {
         .map(|name| Registration { kind: kind_of(&name), name, handler: handler.clone() })
         .collect();
     server.register("fault.Echo", methods).expect("a new service");
-    let files: Vec<Vec<u8>> = arguments.map(|path| std::fs::read(path).expect("a readable file")).collect();
+    let files: Vec<Vec<u8>> =
+        arguments.map(|path| std::fs::read(path).expect("a readable file")).collect();
     let tls = match files.as_slice() {
         [cert, key, rest @ ..] => {
             let client_ca = rest.first().map(Vec::as_slice);

@@ -48,7 +48,11 @@ impl Channel {
 
     /// A channel with options.
     pub fn builder(target: &str, schema: &Schema) -> ChannelBuilder {
-        ChannelBuilder { target: target.to_owned(), schema: schema.clone(), options: ChannelOptions::default() }
+        ChannelBuilder {
+            target: target.to_owned(),
+            schema: schema.clone(),
+            options: ChannelOptions::default(),
+        }
     }
 
     /// The schema its calls use.
@@ -82,7 +86,8 @@ impl Channel {
     /// The schema has no such method.
     pub fn method(&self, path: &str) -> Result<MethodHandle, Error> {
         let found = self.schema.method(path.strip_prefix('/').unwrap_or(path));
-        let method = found.ok_or_else(|| Error::Unknown(format!("the schema has no method {path:?}")))?;
+        let method =
+            found.ok_or_else(|| Error::Unknown(format!("the schema has no method {path:?}")))?;
         MethodHandle::new(self, &method)
     }
 
@@ -98,7 +103,11 @@ impl Channel {
     ///
     /// # Errors
     /// No such method, or a wrong request; how the call ends comes with the stream.
-    pub fn server_streaming(&self, path: &str, request: impl IntoRequest) -> Result<Streaming, Error> {
+    pub fn server_streaming(
+        &self,
+        path: &str,
+        request: impl IntoRequest,
+    ) -> Result<Streaming, Error> {
         self.method(path)?.server_streaming(request)
     }
 
@@ -106,7 +115,11 @@ impl Channel {
     ///
     /// # Errors
     /// No such method, or wrong options.
-    pub fn client_streaming(&self, path: &str, options: Options) -> Result<(Sender, OneResponse), Error> {
+    pub fn client_streaming(
+        &self,
+        path: &str,
+        options: Options,
+    ) -> Result<(Sender, OneResponse), Error> {
         self.method(path)?.client_streaming(options)
     }
 
@@ -395,9 +408,14 @@ impl MethodHandle {
         Err(RpcError::received(status, headers, trailers, &self.schema).into())
     }
 
-    fn start(&self, options: Options, request: Option<Bytes>) -> (port::ClientCallHandle, Arc<Inbox>) {
+    fn start(
+        &self,
+        options: Options,
+        request: Option<Bytes>,
+    ) -> (port::ClientCallHandle, Arc<Inbox>) {
         let inbox = Inbox::new();
-        let start = StartCall { tag: 0, metadata: options.metadata, options: options.call, request };
+        let start =
+            StartCall { tag: 0, metadata: options.metadata, options: options.call, request };
         let handle = port::start_call(&self.channel, &self.method, start, inbox.queue());
         (handle, inbox)
     }

@@ -99,7 +99,12 @@ impl RpcError {
         self
     }
 
-    pub(crate) fn received(status: Status, headers: Metadata, trailers: Metadata, schema: &Schema) -> RpcError {
+    pub(crate) fn received(
+        status: Status,
+        headers: Metadata,
+        trailers: Metadata,
+        schema: &Schema,
+    ) -> RpcError {
         RpcError(Box::new(Inner { status, headers, trailers, schema: Some(schema.clone()) }))
     }
 
@@ -146,7 +151,12 @@ impl RpcError {
 
 impl From<Status> for RpcError {
     fn from(status: Status) -> RpcError {
-        RpcError(Box::new(Inner { status, headers: Metadata::new(), trailers: Metadata::new(), schema: None }))
+        RpcError(Box::new(Inner {
+            status,
+            headers: Metadata::new(),
+            trailers: Metadata::new(),
+            schema: None,
+        }))
     }
 }
 

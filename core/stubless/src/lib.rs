@@ -67,7 +67,8 @@ mod stream;
 mod tls;
 
 pub use channel::{
-    Channel, ChannelBuilder, IntoRequest, MethodHandle, OneResponse, Options, Request, Response, Sender,
+    Channel, ChannelBuilder, IntoRequest, MethodHandle, OneResponse, Options, Request, Response,
+    Sender,
 };
 pub use context::Context;
 pub use error::{Detail, Error, RpcError};
@@ -77,8 +78,8 @@ pub use stream::Streaming;
 pub use tls::{ClientTls, ClientTlsConfig, ServerTls, ServerTlsConfig};
 
 pub use stubless_codec::{
-    EnumType, Field, Kind, ListMut, ListRef, MapMut, MapRef, Message, MessageMut, MessageRef, MessageType, Method,
-    OneofType, Schema, SchemaError, Value, ValueError,
+    EnumType, Field, Kind, ListMut, ListRef, MapMut, MapRef, Message, MessageMut, MessageRef,
+    MessageType, Method, OneofType, Schema, SchemaError, Value, ValueError,
 };
 pub use stubless_engine::call::MethodKind;
 pub use stubless_engine::channel::Connectivity;

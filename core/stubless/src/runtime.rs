@@ -40,7 +40,8 @@ pub(crate) fn engine() -> Result<Engine, Error> {
 fn of_process() -> Result<Engine, Error> {
     static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
     let mut slot = lock(&ENGINE);
-    if let Some(engine) = slot.as_ref().filter(|engine| !engine.is_closed() && !engine.is_forked()) {
+    if let Some(engine) = slot.as_ref().filter(|engine| !engine.is_closed() && !engine.is_forked())
+    {
         return Ok(engine.clone());
     }
     let engine = Engine::new().map_err(Error::system)?;
@@ -67,7 +68,10 @@ fn on_tokio(handle: &tokio::runtime::Handle) -> Result<Engine, Error> {
     let descriptor = {
         let _inside = handle.enter();
         let owned = engine.duplicate_descriptor().map_err(Error::system)?;
-        #[expect(deprecated, reason = "its successor is unsafe; an `OwnedFd` keeps what that one asks for")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an `OwnedFd` keeps what that one asks for"
+        )]
         AsyncFd::with_interest(owned, Interest::READABLE).map_err(Error::system)?
     };
     let mut driver = Driver { engine: engine.clone(), descriptor, waker, runtime: handle.id() };

@@ -70,9 +70,7 @@ impl Server {
     /// # Errors
     /// As there.
     pub fn listen_tls(&self, address: &str, tls: ServerTls) -> Result<u16, Error> {
-        let mut security = Security::default();
-        security.tls = Some(tls);
-        Ok(self.inner.listen(address, security)?)
+        Ok(self.inner.listen(address, Security { tls: Some(tls) })?)
     }
 
     /// Stops: no new connections or calls, those that run finish within `grace` or are cancelled. Returns when every

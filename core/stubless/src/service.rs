@@ -47,9 +47,10 @@ impl Service {
         let found = self.service.method(name);
         let problem = match &found {
             None => Some(format!("{} has no method {name:?}", self.name())),
-            Some(method) if kind_of(method) != kind => {
-                Some(format!("{}.{name} is not of this kind: see its streams in the schema", self.name()))
-            }
+            Some(method) if kind_of(method) != kind => Some(format!(
+                "{}.{name} is not of this kind: see its streams in the schema",
+                self.name()
+            )),
             Some(_) if self.methods.iter().any(|m| m.name == name) => {
                 Some(format!("{}.{name} has a handler already", self.name()))
             }
@@ -136,14 +137,19 @@ impl Service {
         self.add(name, MethodKind::BIDI_STREAMING, move |types| {
             streaming(types, move |stream, context| {
                 let handler = handler.clone();
-                Box::pin(async move { handler(stream.requests, context, stream.responder).await.map(|()| None) })
+                Box::pin(async move {
+                    handler(stream.requests, context, stream.responder).await.map(|()| None)
+                })
             })
         })
     }
 }
 
 fn kind_of(method: &Method) -> MethodKind {
-    MethodKind { client_streaming: method.is_client_streaming(), server_streaming: method.is_server_streaming() }
+    MethodKind {
+        client_streaming: method.is_client_streaming(),
+        server_streaming: method.is_server_streaming(),
+    }
 }
 
 type Handler = Arc<dyn stubless_engine::server::Handler>;
@@ -162,11 +168,14 @@ impl Types {
     fn encode(&self, message: &Message) -> Result<Bytes, Status> {
         if message.message_type() != self.output {
             let (wanted, given) = (self.output.full_name(), message.full_name());
-            return Err(Status::new(Code::Internal, format!("the handler gave a {given} instead of a {wanted}")));
+            return Err(Status::new(
+                Code::Internal,
+                format!("the handler gave a {given} instead of a {wanted}"),
+            ));
         }
-        message
-            .encode()
-            .map_err(|error| Status::new(Code::Internal, format!("cannot encode the response: {error}")))
+        message.encode().map_err(|error| {
+            Status::new(Code::Internal, format!("cannot encode the response: {error}"))
+        })
     }
 }
 
@@ -295,7 +304,12 @@ fn streaming(
     })
 }
 
-fn finish(handle: &ServerCallHandle, types: &Types, context: &Context, done: Result<Option<Message>, RpcError>) {
+fn finish(
+    handle: &ServerCallHandle,
+    types: &Types,
+    context: &Context,
+    done: Result<Option<Message>, RpcError>,
+) {
     let additions = std::mem::take(&mut *lock(&context.additions));
     if !additions.headers.is_empty() {
         handle.set_headers(additions.headers);

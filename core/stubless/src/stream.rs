@@ -64,17 +64,19 @@ impl Inbox {
                 match event {
                     Event::Writable { .. } => waiting.writable = true,
                     event => {
-                        let last =
-                            matches!(event, Event::Reply { .. } | Event::Status { .. } | Event::Cancelled { .. });
+                        let last = matches!(
+                            event,
+                            Event::Reply { .. } | Event::Status { .. } | Event::Cancelled { .. }
+                        );
                         waiting.ended |= last;
                         waiting.events.push_back(event);
                     }
                 }
             }
-            if waiting.writable || waiting.ended {
-                if let Some(writer) = waiting.writer.take() {
-                    writer.wake();
-                }
+            if (waiting.writable || waiting.ended)
+                && let Some(writer) = waiting.writer.take()
+            {
+                writer.wake();
             }
             if wake_reader
                 && !waiting.events.is_empty()

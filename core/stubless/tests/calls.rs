@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use stubless::{
-    CallHead, Channel, ClientInterceptor, ClientObserver, Code, Encoding, Error, Message, MessageType, Metadata,
-    Options, Request, RpcError, Schema, Server, ServerInterceptor, ServerObserver, Service, Status, Value,
+    CallHead, Channel, ClientInterceptor, ClientObserver, Code, Encoding, Error, Message,
+    MessageType, Metadata, Options, Request, RpcError, Schema, Server, ServerInterceptor,
+    ServerObserver, Service, Status, Value,
 };
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -72,11 +73,14 @@ fn echo(schema: &Schema, dropped: &Arc<AtomicU32>) -> Result<Service, Error> {
             async move {
                 let mut guard = guard;
                 match text(&request).as_str() {
-                    "sleep" => tokio::time::sleep(Duration::from_millis(number(&request) as u64)).await,
+                    "sleep" => {
+                        tokio::time::sleep(Duration::from_millis(number(&request) as u64)).await
+                    }
                     "fail" => {
                         guard.1 = true;
                         let mut trailers = Metadata::new();
-                        trailers.insert("x-why-bin", vec![0u8, 255])
+                        trailers
+                            .insert("x-why-bin", vec![0u8, 255])
                             .map_err(|e| RpcError::new(Code::Internal, e.to_string()))?;
                         let detail = request.clone();
                         return RpcError::new(Code::FailedPrecondition, "as you wished")
@@ -88,7 +92,9 @@ fn echo(schema: &Schema, dropped: &Arc<AtomicU32>) -> Result<Service, Error> {
                     "panic" => panic!("as you wished"),
                     "metadata" => {
                         let mut headers = Metadata::new();
-                        for (key, value) in context.metadata().iter().filter(|(key, _)| key.starts_with("x-")) {
+                        for (key, value) in
+                            context.metadata().iter().filter(|(key, _)| key.starts_with("x-"))
+                        {
                             let copied = headers.append(key, value.as_bytes().to_vec());
                             copied.map_err(|e| RpcError::new(Code::Internal, e.to_string()))?;
                         }
@@ -135,7 +141,9 @@ impl Fixture {
         Fixture::with(|builder| builder)
     }
 
-    fn with(change: impl FnOnce(stubless::ServerBuilder) -> stubless::ServerBuilder) -> Result<Fixture, Error> {
+    fn with(
+        change: impl FnOnce(stubless::ServerBuilder) -> stubless::ServerBuilder,
+    ) -> Result<Fixture, Error> {
         let schema = Schema::from_source([("t.proto", PROTO)])?;
         let server = change(Server::builder(&schema)).build()?;
         let dropped = Arc::default();
@@ -149,7 +157,13 @@ impl Fixture {
         Channel::connect(&format!("127.0.0.1:{port}"), &self.schema)
     }
 
-    async fn unary(&self, channel: &Channel, said: &str, n: i32, options: Options) -> Result<Message, Error> {
+    async fn unary(
+        &self,
+        channel: &Channel,
+        said: &str,
+        n: i32,
+        options: Options,
+    ) -> Result<Message, Error> {
         let request = Request::new(make(&self.msg, said, n)).with(options);
         Ok(channel.unary("t.Echo/Unary", request).await?.message)
     }
@@ -240,26 +254,29 @@ async fn a_cancelled_request_stream_is_an_error_and_not_an_end() -> Outcome {
     let server = Server::new(&schema)?;
     let (tell, told) = std::sync::mpsc::channel();
     let reply = msg.clone();
-    server.add(Service::new(&schema, "t.Echo")?.client_streaming("Up", move |mut requests, _| {
-        let (tell, reply) = (tell.clone(), reply.clone());
-        async move {
-            loop {
-                match requests.message().await {
-                    Ok(Some(_)) => {
-                        let _ = tell.send(Some(Code::Ok));
-                    }
-                    Ok(None) => {
-                        let _ = tell.send(None);
-                        return Ok(reply.new_message());
-                    }
-                    Err(error) => {
-                        let _ = tell.send(Some(error.code()));
-                        return Err(error);
+    server.add(Service::new(&schema, "t.Echo")?.client_streaming(
+        "Up",
+        move |mut requests, _| {
+            let (tell, reply) = (tell.clone(), reply.clone());
+            async move {
+                loop {
+                    match requests.message().await {
+                        Ok(Some(_)) => {
+                            let _ = tell.send(Some(Code::Ok));
+                        }
+                        Ok(None) => {
+                            let _ = tell.send(None);
+                            return Ok(reply.new_message());
+                        }
+                        Err(error) => {
+                            let _ = tell.send(Some(error.code()));
+                            return Err(error);
+                        }
                     }
                 }
             }
-        }
-    }))?;
+        },
+    ))?;
     let port = server.listen("127.0.0.1:0")?;
     let channel = Channel::connect(&format!("127.0.0.1:{port}"), &schema)?;
     let (mut sender, answer) = channel.client_streaming("t.Echo/Up", Options::new())?;
@@ -282,9 +299,14 @@ async fn a_cancelled_request_stream_is_an_error_and_not_an_end() -> Outcome {
 async fn a_status_brings_its_text_trailers_and_details() -> Outcome {
     let f = Fixture::new()?;
     let channel = f.channel()?;
-    let Err(Error::Rpc(error)) = f.unary(&channel, "fail", 7, Options::new()).await else { panic!("no failure") };
+    let Err(Error::Rpc(error)) = f.unary(&channel, "fail", 7, Options::new()).await else {
+        panic!("no failure")
+    };
     assert_eq!((error.code(), error.message()), (Code::FailedPrecondition, "as you wished"));
-    assert_eq!(error.trailers().get("x-why-bin").map(|v| v.as_bytes().to_vec()), Some(vec![0, 255]));
+    assert_eq!(
+        error.trailers().get("x-why-bin").map(|v| v.as_bytes().to_vec()),
+        Some(vec![0, 255])
+    );
     let details = error.details();
     assert_eq!(details[0].type_url, "type.googleapis.com/t.Msg");
     assert_eq!(details[0].message.as_ref().map(number), Some(7));
@@ -330,7 +352,9 @@ async fn metadata_goes_both_ways_with_bytes_and_duplicates() -> Outcome {
 
 #[tokio::test]
 async fn limits_hold_on_both_sides_and_compression_goes_both_ways() -> Outcome {
-    let f = Fixture::with(|b| b.compression(Encoding::Gzip).options(|o| o.max_receive_message_bytes = 10_000))?;
+    let f = Fixture::with(|b| {
+        b.compression(Encoding::Gzip).options(|o| o.max_receive_message_bytes = 10_000)
+    })?;
     let channel = f.channel()?;
     let long = "x".repeat(50_000);
     let error = f.unary(&channel, &long, 0, Options::new()).await.expect_err("too long");
@@ -340,7 +364,10 @@ async fn limits_hold_on_both_sides_and_compression_goes_both_ways() -> Outcome {
         let error = f.unary(&channel, &long, 0, Options::new().compression(encoding)).await;
         assert_eq!(error.expect_err("too long").code(), Some(Code::ResourceExhausted));
         let short = "y".repeat(5_000);
-        assert_eq!(text(&f.unary(&channel, &short, 0, Options::new().compression(encoding)).await?), short);
+        assert_eq!(
+            text(&f.unary(&channel, &short, 0, Options::new().compression(encoding)).await?),
+            short
+        );
     }
     let small = Options::new().change(|o| o.max_receive_message_bytes = Some(100));
     let error = f.unary(&channel, &"z".repeat(5_000), 0, small).await.expect_err("too long");
@@ -359,7 +386,8 @@ async fn services_come_and_go_while_the_server_runs() -> Outcome {
     f.server.add(echo(&f.schema, &f.dropped)?)?;
     f.unary(&channel, "hi", 0, Options::new()).await?;
     assert!(f.server.add(echo(&f.schema, &f.dropped)?).is_err());
-    let wrong = Service::new(&f.schema, "t.Echo")?.unary("Down", |request, _| async move { Ok(request) });
+    let wrong =
+        Service::new(&f.schema, "t.Echo")?.unary("Down", |request, _| async move { Ok(request) });
     f.server.remove("t.Echo");
     assert!(f.server.add(wrong).is_err());
     Ok(())
@@ -421,7 +449,9 @@ async fn ten_thousand_calls_at_once_wait_their_turn_on_one_connection() -> Outco
     let request = make(&f.msg, "hi", 3);
     for _ in 0..10_000 {
         let (channel, request) = (channel.clone(), request.clone());
-        calls.spawn(async move { channel.unary("t.Echo/Unary", request).await.map(|r| number(&r.message)) });
+        calls.spawn(async move {
+            channel.unary("t.Echo/Unary", request).await.map(|r| number(&r.message))
+        });
     }
     let mut done = 0;
     while let Some(answer) = calls.join_next().await {
@@ -451,7 +481,9 @@ impl ClientInterceptor for Watch {
         if metadata.get("x-refuse").is_some() {
             return Err(Status::new(Code::PermissionDenied, "not from here"));
         }
-        metadata.insert("x-added", "yes").map_err(|e| Status::new(Code::Internal, e.to_string()))?;
+        metadata
+            .insert("x-added", "yes")
+            .map_err(|e| Status::new(Code::Internal, e.to_string()))?;
         self.say(format!("start {}", method.path()));
         Ok(Some(Box::new(self.clone())))
     }
@@ -474,7 +506,8 @@ impl ServerInterceptor for Watch {
         if head.metadata.get("x-locked").is_some() {
             return Err(Status::new(Code::Unauthenticated, "locked"));
         }
-        let added = head.metadata.get("x-added").and_then(|v| v.as_str()).unwrap_or("no").to_owned();
+        let added =
+            head.metadata.get("x-added").and_then(|v| v.as_str()).unwrap_or("no").to_owned();
         self.say(format!("server start, added: {added}"));
         Ok(Some(Box::new(self.clone())))
     }
@@ -491,8 +524,9 @@ async fn interceptors_see_and_refuse_calls_on_both_sides() -> Outcome {
     let watch = Watch::default();
     let f = Fixture::with(|b| b.interceptor(watch.clone()))?;
     let port = f.server.listen("127.0.0.1:0")?;
-    let channel =
-        Channel::builder(&format!("127.0.0.1:{port}"), &f.schema).interceptor(watch.clone()).connect()?;
+    let channel = Channel::builder(&format!("127.0.0.1:{port}"), &f.schema)
+        .interceptor(watch.clone())
+        .connect()?;
     f.unary(&channel, "hi", 0, Options::new()).await?;
     let refused = f.unary(&channel, "hi", 0, Options::new().metadata("x-refuse", "1")?).await;
     assert_eq!(refused.expect_err("refused").code(), Some(Code::PermissionDenied));

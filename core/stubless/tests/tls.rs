@@ -2,7 +2,10 @@
 #![allow(missing_docs)]
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use stubless::{Channel, ClientTls, ClientTlsConfig, Code, Error, Schema, Server, ServerTls, ServerTlsConfig, Service};
+use stubless::{
+    Channel, ClientTls, ClientTlsConfig, Code, Error, Schema, Server, ServerTls, ServerTlsConfig,
+    Service,
+};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -87,7 +90,10 @@ async fn a_trusted_server_answers_and_an_untrusted_one_is_unavailable_with_the_r
         ..ServerTlsConfig::default()
     })?;
     let (_server, port) = serve(&schema, tls)?;
-    assert_eq!(ask(&schema, port, Some(ClientTls::new(&client(&ours.pem(), None))?)).await?, "nobody");
+    assert_eq!(
+        ask(&schema, port, Some(ClientTls::new(&client(&ours.pem(), None))?)).await?,
+        "nobody"
+    );
 
     let distrusted = ask(&schema, port, Some(ClientTls::new(&client(&other.pem(), None))?)).await;
     let error = distrusted.expect_err("not trusted");
@@ -96,7 +102,8 @@ async fn a_trusted_server_answers_and_an_untrusted_one_is_unavailable_with_the_r
 
     let pem = ours.pem();
     let misnamed = ClientTlsConfig { server_name: Some("example.org"), ..client(&pem, None) };
-    let error = ask(&schema, port, Some(ClientTls::new(&misnamed)?)).await.expect_err("another name");
+    let error =
+        ask(&schema, port, Some(ClientTls::new(&misnamed)?)).await.expect_err("another name");
     assert_eq!(error.code(), Some(Code::Unavailable));
 
     let error = ask(&schema, port, None).await.expect_err("cleartext to a TLS port");
@@ -118,8 +125,13 @@ async fn with_a_client_ca_only_known_clients_get_in_and_the_handler_sees_who_the
     })?;
     let (_server, port) = serve(&schema, tls)?;
     let ada = ours.issue("ada.example")?;
-    assert_eq!(ask(&schema, port, Some(ClientTls::new(&client(&ca, Some(&ada)))?)).await?, "ada.example");
-    let error = ask(&schema, port, Some(ClientTls::new(&client(&ca, None))?)).await.expect_err("no certificate");
+    assert_eq!(
+        ask(&schema, port, Some(ClientTls::new(&client(&ca, Some(&ada)))?)).await?,
+        "ada.example"
+    );
+    let error = ask(&schema, port, Some(ClientTls::new(&client(&ca, None))?))
+        .await
+        .expect_err("no certificate");
     assert_eq!(error.code(), Some(Code::Unavailable));
     let stranger = other.issue("ada.example")?;
     let error = ask(&schema, port, Some(ClientTls::new(&client(&ca, Some(&stranger)))?)).await;

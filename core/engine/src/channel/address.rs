@@ -24,7 +24,9 @@ impl fmt::Display for Address {
             Address::Tcp(SocketAddr::V4(a)) => write!(f, "ipv4:{a}"),
             Address::Tcp(SocketAddr::V6(a)) => write!(f, "ipv6:{a}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::UnixAbstract(name) => write!(f, "unix-abstract:{}", String::from_utf8_lossy(name)),
+            Address::UnixAbstract(name) => {
+                write!(f, "unix-abstract:{}", String::from_utf8_lossy(name))
+            }
             Address::InProcess(name) => write!(f, "inprocess:{name}"),
         }
     }

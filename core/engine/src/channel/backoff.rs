@@ -92,6 +92,9 @@ mod tests {
     #[test]
     fn an_attempt_may_last_until_a_long_backoff_ends() {
         let config = BackoffConfig { initial: Duration::from_secs(60), ..BackoffConfig::default() };
-        assert_eq!(Backoff::new(config).attempt(Time::ZERO, 0.5).since(Time::ZERO), Duration::from_secs(60));
+        assert_eq!(
+            Backoff::new(config).attempt(Time::ZERO, 0.5).since(Time::ZERO),
+            Duration::from_secs(60)
+        );
     }
 }

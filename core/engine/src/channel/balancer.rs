@@ -1,8 +1,8 @@
 //! Which subchannel a call takes: the seam a load balancing policy implements.
 
+use super::address::Address;
 use super::connectivity::Connectivity;
 use super::resolver::Endpoint;
-use super::address::Address;
 use crate::time::Time;
 
 /// A subchannel's number within its channel.

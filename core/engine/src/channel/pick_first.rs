@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::address::Address;
 use super::balancer::{Action, LoadBalancer, Pick, PickInfo, SubchannelId};
 use super::connectivity::Connectivity;
 use super::resolver::Endpoint;
-use super::address::Address;
 use crate::time::Time;
 
 /// How long one address may keep the next one waiting.
@@ -86,9 +86,12 @@ impl PickFirst {
             return;
         };
         self.next += 1;
-        self.next_at = if self.next < self.candidates.len() { now + ATTEMPT_DELAY } else { Time::NEVER };
+        self.next_at =
+            if self.next < self.candidates.len() { now + ATTEMPT_DELAY } else { Time::NEVER };
         match candidate.id {
-            Some(id) if candidate.state == Connectivity::Idle => self.actions.push_back(Action::Connect(id)),
+            Some(id) if candidate.state == Connectivity::Idle => {
+                self.actions.push_back(Action::Connect(id))
+            }
             Some(_) => {}
             None => self.actions.push_back(Action::Create(candidate.address.clone())),
         }
@@ -147,7 +150,9 @@ impl LoadBalancer for PickFirst {
     }
 
     fn subchannel_created(&mut self, address: &Address, id: SubchannelId) {
-        if let Some(candidate) = self.candidates.iter_mut().find(|c| c.address == *address && c.id.is_none()) {
+        if let Some(candidate) =
+            self.candidates.iter_mut().find(|c| c.address == *address && c.id.is_none())
+        {
             candidate.id = Some(id);
             self.actions.push_back(Action::Connect(id));
         } else {
@@ -155,7 +160,13 @@ impl LoadBalancer for PickFirst {
         }
     }
 
-    fn subchannel_changed(&mut self, id: SubchannelId, state: Connectivity, error: &str, now: Time) {
+    fn subchannel_changed(
+        &mut self,
+        id: SubchannelId,
+        state: Connectivity,
+        error: &str,
+        now: Time,
+    ) {
         let Some(candidate) = self.candidate(id) else { return };
         candidate.state = state;
         if state == Connectivity::TransientFailure {

@@ -66,11 +66,16 @@ impl Resolver for DnsResolver {
         let found = lookup.lookup(&self.host, self.port);
         let host = self.host.clone();
         Box::pin(async move {
-            let addresses = found.await.map_err(|error| format!("name resolution of {host:?} failed: {error}"))?;
+            let addresses = found
+                .await
+                .map_err(|error| format!("name resolution of {host:?} failed: {error}"))?;
             if addresses.is_empty() {
                 return Err(format!("name resolution of {host:?} gave no address"));
             }
-            let endpoints = addresses.into_iter().map(|a| Endpoint { addresses: vec![Address::Tcp(a)] }).collect();
+            let endpoints = addresses
+                .into_iter()
+                .map(|a| Endpoint { addresses: vec![Address::Tcp(a)] })
+                .collect();
             Ok(Resolution { endpoints, service_config: None })
         })
     }

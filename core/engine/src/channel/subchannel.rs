@@ -1,8 +1,8 @@
 //! One address and its connection: the part of a channel that connects, fails and backs off.
 
+use super::address::Address;
 use super::backoff::{Backoff, BackoffConfig};
 use super::connectivity::Connectivity;
-use super::address::Address;
 use crate::time::Time;
 
 /// A subchannel's state; its owner carries the attempts out.

@@ -54,29 +54,39 @@ impl Target {
         match scheme {
             "dns" => {
                 let name = match rest.strip_prefix("//") {
-                    Some(after) => after.split_once('/').map(|(_, name)| name).ok_or_else(|| {
-                        fail("after dns:// comes a server and a slash, as in dns:///host:port".into())
-                    })?,
+                    Some(after) => {
+                        after.split_once('/').map(|(_, name)| name).ok_or_else(|| {
+                            fail(
+                                "after dns:// comes a server and a slash, as in dns:///host:port"
+                                    .into(),
+                            )
+                        })?
+                    }
                     None => rest.strip_prefix('/').unwrap_or(rest),
                 };
                 dns(name).map_err(fail)
             }
             "ipv4" | "ipv6" => {
                 let rest = rest.trim_start_matches('/');
-                let addresses: Result<Vec<_>, _> = rest.split(',').map(|one| address(scheme, one)).collect();
+                let addresses: Result<Vec<_>, _> =
+                    rest.split(',').map(|one| address(scheme, one)).collect();
                 Ok(Target::Addresses(addresses.map_err(fail)?))
             }
             "unix" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 if path.is_empty() || path.contains('\0') {
-                    return Err(fail("unix: needs the path of a socket, as in unix:/run/app.sock".into()));
+                    return Err(fail(
+                        "unix: needs the path of a socket, as in unix:/run/app.sock".into(),
+                    ));
                 }
                 Ok(Target::Addresses(vec![Address::Unix(PathBuf::from(path))]))
             }
             "unix-abstract" if !rest.is_empty() => {
                 Ok(Target::Addresses(vec![Address::UnixAbstract(rest.as_bytes().to_vec())]))
             }
-            "inprocess" if !rest.is_empty() => Ok(Target::Addresses(vec![Address::InProcess(rest.to_owned())])),
+            "inprocess" if !rest.is_empty() => {
+                Ok(Target::Addresses(vec![Address::InProcess(rest.to_owned())]))
+            }
             "unix-abstract" | "inprocess" => Err(fail(format!("{scheme}: needs a name"))),
             other if known.contains(&other) => {
                 Ok(Target::Other { scheme: other.to_owned(), rest: rest.to_owned() })
@@ -104,7 +114,8 @@ fn port(text: &str) -> Result<u16, String> {
 
 fn dns(name: &str) -> Result<Target, String> {
     let (host, port_text) = if let Some(after) = name.strip_prefix('[') {
-        let (host, after) = after.split_once(']').ok_or("an IPv6 address that begins with [ needs a ]")?;
+        let (host, after) =
+            after.split_once(']').ok_or("an IPv6 address that begins with [ needs a ]")?;
         if host.parse::<Ipv6Addr>().is_err() {
             return Err(format!("{host:?} is no IPv6 address"));
         }
@@ -125,7 +136,11 @@ fn dns(name: &str) -> Result<Target, String> {
         return Err("the host is missing, as in localhost:50051".into());
     }
     let is_v6 = host.parse::<Ipv6Addr>().is_ok();
-    if let Some(bad) = host.chars().filter(|_| !is_v6).find(|c| c.is_whitespace() || c.is_control() || "/\\@?#:".contains(*c)) {
+    if let Some(bad) = host
+        .chars()
+        .filter(|_| !is_v6)
+        .find(|c| c.is_whitespace() || c.is_control() || "/\\@?#:".contains(*c))
+    {
         return Err(format!("the host {host:?} has the character {bad:?}, which no host name has"));
     }
     let port = port_text.map_or(Ok(DEFAULT_PORT), port)?;
@@ -166,10 +181,16 @@ mod tests {
 
     #[test]
     fn names_of_hosts() {
-        assert_eq!(dns_parts("api.local:50051"), ("api.local".into(), 50051, "api.local:50051".into()));
+        assert_eq!(
+            dns_parts("api.local:50051"),
+            ("api.local".into(), 50051, "api.local:50051".into())
+        );
         assert_eq!(dns_parts("dns:///api.local"), ("api.local".into(), 443, "api.local".into()));
         assert_eq!(dns_parts("dns:api.local:1"), ("api.local".into(), 1, "api.local:1".into()));
-        assert_eq!(dns_parts("dns://8.8.8.8/api.local:1"), ("api.local".into(), 1, "api.local:1".into()));
+        assert_eq!(
+            dns_parts("dns://8.8.8.8/api.local:1"),
+            ("api.local".into(), 1, "api.local:1".into())
+        );
         assert_eq!(dns_parts("[::1]:7"), ("::1".into(), 7, "[::1]:7".into()));
         assert_eq!(dns_parts("::1").1, 443);
         assert_eq!(dns_parts("localhost:0").1, 0);
@@ -178,7 +199,9 @@ mod tests {
     #[test]
     fn addresses_that_need_no_look_up() {
         let parsed = |text| match Target::parse(text, &[]) {
-            Ok(Target::Addresses(list)) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Ok(Target::Addresses(list)) => {
+                list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            }
             other => panic!("{text}: {other:?}"),
         };
         assert_eq!(parsed("ipv4:127.0.0.1:5,10.0.0.1"), "ipv4:127.0.0.1:5 ipv4:10.0.0.1:443");
@@ -187,7 +210,10 @@ mod tests {
         assert_eq!(parsed("unix:///tmp/x"), "unix:/tmp/x");
         assert_eq!(parsed("unix:rel"), "unix:rel");
         assert_eq!(parsed("unix-abstract:n"), "unix-abstract:n");
-        assert_eq!(Target::parse("unix:/tmp/x", &[]).map(|t| t.authority()), Ok("localhost".into()));
+        assert_eq!(
+            Target::parse("unix:/tmp/x", &[]).map(|t| t.authority()),
+            Ok("localhost".into())
+        );
     }
 
     #[test]

@@ -158,7 +158,12 @@ pub struct Call {
 
 impl Call {
     /// Starts a call; nothing happens before it is polled. A failure that is known at once comes as its status.
-    pub fn new(channel: &Channel, method: &Method, metadata: Metadata, options: CallOptions) -> Call {
+    pub fn new(
+        channel: &Channel,
+        method: &Method,
+        metadata: Metadata,
+        options: CallOptions,
+    ) -> Call {
         let (mut metadata, mut options) = (metadata, options);
         let mut observers = Vec::new();
         let mut refused = None;
@@ -185,7 +190,9 @@ impl Call {
             max_receive_message_bytes: options
                 .max_receive_message_bytes
                 .unwrap_or(defaults.max_receive_message_bytes),
-            max_send_message_bytes: options.max_send_message_bytes.unwrap_or(defaults.max_send_message_bytes),
+            max_send_message_bytes: options
+                .max_send_message_bytes
+                .unwrap_or(defaults.max_send_message_bytes),
             max_metadata_bytes: defaults.max_metadata_bytes,
             max_metadata_fields: defaults.max_metadata_fields,
             encoding,
@@ -369,11 +376,19 @@ impl Call {
         }
         match &mut self.stage {
             Stage::Picking => {
-                match std::task::ready!(self.channel.poll_pick(cx, self.method.path(), self.wait_for_ready)) {
+                match std::task::ready!(self.channel.poll_pick(
+                    cx,
+                    self.method.path(),
+                    self.wait_for_ready
+                )) {
                     Ok(Connection::Http2(connection)) => self.stage = Stage::Waiting(connection),
                     Ok(Connection::InProcess(connector)) => {
                         let headers = self.headers();
-                        match connector.open(self.channel.0.authority.as_str(), self.method.path(), headers) {
+                        match connector.open(
+                            self.channel.0.authority.as_str(),
+                            self.method.path(),
+                            headers,
+                        ) {
                             Ok(stream) => self.opened(Stream::InProcess(stream)),
                             Err(text) => self.protocol.handle_disconnect(&text),
                         }
@@ -392,7 +407,9 @@ impl Call {
                 };
                 let connection = connection.clone();
                 let headers = self.headers();
-                let end = self.replay.half_closed && self.replay.first.is_none() && self.unsent.is_empty();
+                let end = self.replay.half_closed
+                    && self.replay.first.is_none()
+                    && self.unsent.is_empty();
                 let authority = &self.channel.0.authority;
                 match connection.open(place, authority, &self.method.path, headers, end) {
                     Ok(stream) => self.opened(Stream::Http2(stream)),
@@ -452,7 +469,9 @@ impl Call {
             }
             Part::Trailers(trailers) => self.protocol.handle_trailers(trailers),
             Part::End => self.protocol.handle_end(),
-            Part::Reset { code: code::REFUSED_STREAM, unprocessed: true } if self.may_retry() && !self.refused => {
+            Part::Reset { code: code::REFUSED_STREAM, unprocessed: true }
+                if self.may_retry() && !self.refused =>
+            {
                 // the server's library turned it away before its application saw it: once is free
                 self.refused = true;
                 self.stage = Stage::Picking;
@@ -474,7 +493,10 @@ impl Call {
         if self.may_retry() && self.unseen <= MAX_UNSEEN {
             self.unreleased = 0;
             self.stage = Stage::Picking;
-        } else if self.replay.committed && matches!(self.stage, Stage::Waiting(_)) && self.unseen <= MAX_UNSEEN {
+        } else if self.replay.committed
+            && matches!(self.stage, Stage::Waiting(_))
+            && self.unseen <= MAX_UNSEEN
+        {
             // nothing of it has left yet: what waits is still whole
             self.stage = Stage::Picking;
         } else {

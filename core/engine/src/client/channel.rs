@@ -50,7 +50,9 @@ impl Connection {
 
     fn was_useful(&self, age: Duration) -> bool {
         match self {
-            Connection::Http2(connection) => age >= USEFUL_AFTER || connection.meter().counts().headers_in > 0,
+            Connection::Http2(connection) => {
+                age >= USEFUL_AFTER || connection.meter().counts().headers_in > 0
+            }
             Connection::InProcess(_) => true,
         }
     }
@@ -135,15 +137,27 @@ impl Channel {
         let authority = options.authority.clone().unwrap_or_else(|| parsed.authority());
         let resolver: Arc<dyn Resolver> = match parsed {
             Target::Dns { host, port, .. } => match host.parse() {
-                Ok(ip) => Arc::new(FixedResolver(vec![Address::Tcp(std::net::SocketAddr::new(ip, port))])),
+                Ok(ip) => {
+                    Arc::new(FixedResolver(vec![Address::Tcp(std::net::SocketAddr::new(ip, port))]))
+                }
                 Err(_) => Arc::new(DnsResolver { host, port }),
             },
             Target::Addresses(addresses) => Arc::new(FixedResolver(addresses)),
             Target::Other { scheme, .. } => {
-                return Err(Error::option("target", format!("{target:?}: nothing resolves the scheme {scheme:?}")));
+                return Err(Error::option(
+                    "target",
+                    format!("{target:?}: nothing resolves the scheme {scheme:?}"),
+                ));
             }
         };
-        Channel::with_parts(rt, target, &authority, resolver, Box::new(PickFirst::default()), options)
+        Channel::with_parts(
+            rt,
+            target,
+            &authority,
+            resolver,
+            Box::new(PickFirst::default()),
+            options,
+        )
     }
 
     /// A channel of its own name system and policy.
@@ -162,8 +176,12 @@ impl Channel {
             .map_err(|_| Error::option("authority", format!("{authority:?} is not host[:port]")))?;
         let own = concat!("grpc-stubless/", env!("CARGO_PKG_VERSION"));
         let user_agent = match &options.user_agent {
-            Some(prefix) => HeaderValue::try_from(format!("{prefix} {own}"))
-                .map_err(|_| Error::option("user_agent", format!("{prefix:?} has characters a header cannot carry")))?,
+            Some(prefix) => HeaderValue::try_from(format!("{prefix} {own}")).map_err(|_| {
+                Error::option(
+                    "user_agent",
+                    format!("{prefix:?} has characters a header cannot carry"),
+                )
+            })?,
             None => HeaderValue::from_static(own),
         };
         let core = Core {
@@ -219,7 +237,11 @@ impl Channel {
     }
 
     /// Waits until the state is another than `known`.
-    pub fn poll_state_change(&self, cx: &mut Context<'_>, known: Connectivity) -> Poll<Connectivity> {
+    pub fn poll_state_change(
+        &self,
+        cx: &mut Context<'_>,
+        known: Connectivity,
+    ) -> Poll<Connectivity> {
         let mut core = lock(&self.0.core);
         let state = core.state();
         if state != known {
@@ -274,18 +296,27 @@ impl Channel {
                 (None, false) => Pick::Queue,
             };
             match pick {
-                Pick::Subchannel(id) => match core.subs.get(id).and_then(|sub| sub.connection.clone()) {
-                    Some(connection) if !connection.is_done() => return Poll::Ready(Ok(connection)),
-                    Some(_) => {
-                        // told to go away, and its own end has not come round yet: leave it now
-                        let attempt = core.subs[id].attempt;
-                        inner.disconnected(&mut core, id, attempt, "the server is going away".into());
+                Pick::Subchannel(id) => {
+                    match core.subs.get(id).and_then(|sub| sub.connection.clone()) {
+                        Some(connection) if !connection.is_done() => {
+                            return Poll::Ready(Ok(connection));
+                        }
+                        Some(_) => {
+                            // told to go away, and its own end has not come round yet: leave it now
+                            let attempt = core.subs[id].attempt;
+                            inner.disconnected(
+                                &mut core,
+                                id,
+                                attempt,
+                                "the server is going away".into(),
+                            );
+                        }
+                        None => {
+                            core.wait(cx);
+                            return Poll::Pending;
+                        }
                     }
-                    None => {
-                        core.wait(cx);
-                        return Poll::Pending;
-                    }
-                },
+                }
                 Pick::Fail(text) if !wait_for_ready => {
                     return Poll::Ready(Err(Status::new(Code::Unavailable, text)));
                 }
@@ -312,7 +343,8 @@ impl Core {
     }
 
     fn wait(&mut self, cx: &Context<'_>) {
-        if !self.waiters.iter().any(|waker| waker.will_wake(cx.waker())) || self.waiters.len() > 64 {
+        if !self.waiters.iter().any(|waker| waker.will_wake(cx.waker())) || self.waiters.len() > 64
+        {
             self.waiters.push(cx.waker().clone());
         }
     }
@@ -359,7 +391,9 @@ impl Inner {
                     core.resolve_backoff.reset();
                     core.have_addresses = true;
                     core.policy.update(&resolution.endpoints, now);
-                    if core.policy.state() == Connectivity::Idle && inner.calls.load(Ordering::Acquire) > 0 {
+                    if core.policy.state() == Connectivity::Idle
+                        && inner.calls.load(Ordering::Acquire) > 0
+                    {
                         core.policy.exit_idle(now);
                     }
                     inner.act(&mut core);
@@ -386,7 +420,12 @@ impl Inner {
             match action {
                 Action::Create(address) => {
                     let machine = Subchannel::new(address.clone(), self.options.backoff);
-                    let id = core.subs.insert(Sub { machine, connection: None, attempt: 0, since: Time::ZERO });
+                    let id = core.subs.insert(Sub {
+                        machine,
+                        connection: None,
+                        attempt: 0,
+                        since: Time::ZERO,
+                    });
                     core.policy.subchannel_created(&address, id);
                 }
                 Action::Connect(id) => self.connect(core, id),
@@ -418,7 +457,8 @@ impl Inner {
         core.policy.subchannel_changed(id, Connectivity::Connecting, "", now);
         core.changed();
         let weak = Arc::downgrade(self);
-        let (rt, options, authority) = (self.rt.clone(), self.options.clone(), self.authority.clone());
+        let (rt, options, authority) =
+            (self.rt.clone(), self.options.clone(), self.authority.clone());
         self.rt.spawn(async move {
             let connecting = super::connect::connect(&rt, &address, &options, &authority, {
                 let weak = weak.clone();
@@ -429,16 +469,22 @@ impl Inner {
                     }
                 }
             });
-            let result = crate::rt::until(rt.sleep_until(until), connecting).await.unwrap_or_else(|| {
-                Err(format!("connecting to {address} took longer than {:?}", until.since(now)))
-            });
+            let result =
+                crate::rt::until(rt.sleep_until(until), connecting).await.unwrap_or_else(|| {
+                    Err(format!("connecting to {address} took longer than {:?}", until.since(now)))
+                });
             if let Some(inner) = weak.upgrade() {
                 inner.connected(id, attempt, result);
             }
         });
     }
 
-    fn connected(self: &Arc<Self>, id: SubchannelId, attempt: u64, result: Result<Connection, String>) {
+    fn connected(
+        self: &Arc<Self>,
+        id: SubchannelId,
+        attempt: u64,
+        result: Result<Connection, String>,
+    ) {
         let now = self.rt.now();
         let mut core = lock(&self.core);
         let closed = core.closed;
@@ -469,7 +515,13 @@ impl Inner {
         core.changed();
     }
 
-    fn disconnected(self: &Arc<Self>, core: &mut Core, id: SubchannelId, attempt: u64, error: String) {
+    fn disconnected(
+        self: &Arc<Self>,
+        core: &mut Core,
+        id: SubchannelId,
+        attempt: u64,
+        error: String,
+    ) {
         let now = self.rt.now();
         let Some(sub) = core.subs.get_mut(id).filter(|sub| sub.attempt == attempt) else { return };
         let useful = sub.connection.as_ref().is_none_or(|c| c.was_useful(now.since(sub.since)));
@@ -503,8 +555,11 @@ impl Inner {
     }
 
     fn handle_time(self: &Arc<Self>, core: &mut Core, now: Time) {
-        let over: Vec<SubchannelId> =
-            core.subs.iter_mut().filter_map(|(id, sub)| sub.machine.handle_time(now).then_some(id)).collect();
+        let over: Vec<SubchannelId> = core
+            .subs
+            .iter_mut()
+            .filter_map(|(id, sub)| sub.machine.handle_time(now).then_some(id))
+            .collect();
         let mut acted = !over.is_empty();
         for id in over {
             core.policy.subchannel_changed(id, Connectivity::Idle, "", now);
@@ -528,7 +583,9 @@ impl Inner {
     fn idle_at(&self, core: &Core) -> Time {
         let quiet = self.calls.load(Ordering::Acquire) == 0;
         match self.options.idle_timeout {
-            Some(after) if quiet && core.have_addresses && !core.subs.is_empty() => core.quiet_since + after,
+            Some(after) if quiet && core.have_addresses && !core.subs.is_empty() => {
+                core.quiet_since + after
+            }
             _ => Time::NEVER,
         }
     }
@@ -548,8 +605,14 @@ impl Inner {
     }
 
     fn next_deadline(&self, core: &Core) -> Time {
-        let subs = core.subs.iter().map(|(_, sub)| sub.machine.next_deadline()).min().unwrap_or(Time::NEVER);
-        let resolve = if core.resolving == Resolving::Running { Time::NEVER } else { core.resolve_at };
+        let subs = core
+            .subs
+            .iter()
+            .map(|(_, sub)| sub.machine.next_deadline())
+            .min()
+            .unwrap_or(Time::NEVER);
+        let resolve =
+            if core.resolving == Resolving::Running { Time::NEVER } else { core.resolve_at };
         subs.min(core.policy.next_deadline()).min(resolve).min(self.idle_at(core))
     }
 }

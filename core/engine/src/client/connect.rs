@@ -24,15 +24,19 @@ pub(super) async fn connect(
     let (io, encrypted) = match &options.tls {
         Some(tls) => {
             let secured = tls.connect(io, authority.host()).await;
-            (secured.map_err(|error| format!("TLS handshake with {address} failed: {error}"))?, true)
+            (
+                secured.map_err(|error| format!("TLS handshake with {address} failed: {error}"))?,
+                true,
+            )
         }
         None => (io, false),
     };
     #[cfg(not(feature = "net"))]
     let encrypted = false;
     let _ = authority;
-    let connection = http2::client::handshake(rt, io, encrypted, &options.http2, options.keepalive, on_closed)
-        .await
-        .map_err(|error| format!("HTTP/2 handshake with {address} failed: {error}"))?;
+    let connection =
+        http2::client::handshake(rt, io, encrypted, &options.http2, options.keepalive, on_closed)
+            .await
+            .map_err(|error| format!("HTTP/2 handshake with {address} failed: {error}"))?;
     Ok(Connection::Http2(connection))
 }

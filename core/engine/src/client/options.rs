@@ -59,7 +59,11 @@ impl Default for ChannelOptions {
             max_send_message_bytes: u32::MAX as usize,
             max_metadata_bytes: 16 << 10,
             max_metadata_fields: 128,
-            keepalive: Keepalive { time: None, timeout: Duration::from_secs(20), without_calls: false },
+            keepalive: Keepalive {
+                time: None,
+                timeout: Duration::from_secs(20),
+                without_calls: false,
+            },
             idle_timeout: Some(Duration::from_secs(30 * 60)),
             backoff: BackoffConfig::default(),
             http2: Http2Config::default(),

@@ -70,7 +70,9 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.woken.swap(true, Ordering::AcqRel) || self.thread.id() == std::thread::current().id() {
+        if self.woken.swap(true, Ordering::AcqRel)
+            || self.thread.id() == std::thread::current().id()
+        {
             return;
         }
         self.thread.unpark();
@@ -129,14 +131,17 @@ impl Engine {
     #[allow(clippy::disallowed_methods, reason = "the clock starts here")]
     pub fn new() -> io::Result<Engine> {
         let reactor = Reactor::new()?;
-        let (sources, waker, descriptor) = (reactor.sources(), reactor.waker(), reactor.descriptor());
+        let (sources, waker, descriptor) =
+            (reactor.sources(), reactor.waker(), reactor.descriptor());
         let kick: Kick = {
             let waker = waker.clone();
             Arc::new(move || {
                 let _ = waker.wake();
             })
         };
-        let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64);
+        let seed = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(1, |t| t.as_nanos() as u64);
         let clock = Arc::new(SystemClock(Instant::now()));
         let network = Arc::new(Sockets { sources: sources.clone() });
         let rt = Rt::new(Executor::new(kick), clock, network, seed ^ u64::from(std::process::id()));
@@ -265,7 +270,11 @@ impl Engine {
 
     /// Drives, or waits while another thread drives, until `future` is ready; `None`: the time was up first, or the engine
     /// is closed. The future is polled by this thread alone.
-    pub fn block_on<T>(&self, future: impl Future<Output = T>, timeout: Option<Duration>) -> Option<T> {
+    pub fn block_on<T>(
+        &self,
+        future: impl Future<Output = T>,
+        timeout: Option<Duration>,
+    ) -> Option<T> {
         let mut future = std::pin::pin!(future);
         self.block_on_pinned(future.as_mut(), timeout)
     }
@@ -326,7 +335,8 @@ impl Engine {
         }
         let shared = Arc::downgrade(&self.0);
         #[allow(clippy::disallowed_methods, reason = "the engine's one thread")]
-        let handle = std::thread::Builder::new().name("stubless-io".into()).spawn(move || keep(&shared))?;
+        let handle =
+            std::thread::Builder::new().name("stubless-io".into()).spawn(move || keep(&shared))?;
         *lock(&self.0.keeper_thread) = Some(handle.thread().clone());
         *keeper = Some(handle);
         Ok(())
@@ -467,7 +477,8 @@ fn keep(shared: &Weak<Shared>) {
         if shared.closed.load(Ordering::Acquire) {
             return;
         }
-        let quiet = shared.rt.now().since(Time::from_nanos(shared.last_lead.load(Ordering::Acquire)));
+        let quiet =
+            shared.rt.now().since(Time::from_nanos(shared.last_lead.load(Ordering::Acquire)));
         if quiet >= KEEPER_PATIENCE && shared.try_lead() {
             let _end = EndLead(&shared);
             let mut reactor = lock(&shared.reactor);

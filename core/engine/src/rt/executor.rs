@@ -47,7 +47,8 @@ impl Wake for Task {
                 RUNNING => AGAIN,
                 _ => return,
             };
-            if self.state.compare_exchange(state, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if self.state.compare_exchange(state, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            {
                 if next == QUEUED {
                     self.shared.push(self.clone());
                 }
@@ -159,11 +160,17 @@ impl Executor {
         let mut cx = Context::from_waker(&waker);
         let mut slot = lock(&task.future);
         let Some(future) = slot.as_mut() else { return };
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            future.as_mut().poll(&mut cx)
+        }));
         match polled {
             Ok(Poll::Pending) => {
                 drop(slot);
-                if task.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                if task
+                    .state
+                    .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire)
+                    .is_err()
+                {
                     task.state.store(QUEUED, Ordering::Release);
                     lock(&self.0.ready).push_back(task);
                 }

@@ -82,7 +82,10 @@ impl Network for NoNetwork {
     }
 
     fn listen(&self, address: &Address) -> io::Result<Box<dyn Listen>> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, format!("no network here to listen on {address}")))
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("no network here to listen on {address}"),
+        ))
     }
 
     fn resolve(&self, _: &Rt, host: &str, _: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
@@ -104,7 +107,12 @@ pub struct Rt(Arc<Inner>);
 
 impl Rt {
     /// A runtime of these parts. `seed` starts the pseudo-random sequence used for jitter (not for secrets).
-    pub fn new(executor: Executor, clock: Arc<dyn Clock>, network: Arc<dyn Network>, seed: u64) -> Rt {
+    pub fn new(
+        executor: Executor,
+        clock: Arc<dyn Clock>,
+        network: Arc<dyn Network>,
+        seed: u64,
+    ) -> Rt {
         Rt(Arc::new(Inner { executor, clock, network, random: AtomicU64::new(seed | 1) }))
     }
 
@@ -156,7 +164,6 @@ impl Rt {
         let unit = (self.random() >> 11) as f64 / (1u64 << 53) as f64;
         span.mul_f64(1.0 + fraction * (2.0 * unit - 1.0))
     }
-
 }
 
 /// `future`'s result, or `None` when the time is up first.

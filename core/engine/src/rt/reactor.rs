@@ -131,11 +131,15 @@ impl Reactor {
     pub fn new() -> io::Result<Reactor> {
         let poll = mio::Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
-        let sources = Arc::new(Sources { registry: poll.registry().try_clone()?, slots: Mutex::default() });
+        let sources =
+            Arc::new(Sources { registry: poll.registry().try_clone()?, slots: Mutex::default() });
         #[cfg(target_os = "linux")]
         let timer = {
             use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
-            let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+            let timer = timerfd_create(
+                TimerfdClockId::Monotonic,
+                TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+            )?;
             poll.registry().register(
                 &mut mio::unix::SourceFd(&timer.as_raw_fd()),
                 TIMER,
@@ -193,7 +197,9 @@ impl Reactor {
                 WAKE => {}
                 TIMER => self.armed = Time::NEVER,
                 Token(key) => {
-                    let Some(readiness) = lock(&self.sources.slots).get(key).cloned() else { continue };
+                    let Some(readiness) = lock(&self.sources.slots).get(key).cloned() else {
+                        continue;
+                    };
                     if event.is_read_closed() || event.is_error() {
                         readiness.ends.store(true, Ordering::Release);
                     }
@@ -228,8 +234,11 @@ impl Reactor {
                 tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: i64::from(span.subsec_nanos()),
             };
-            let spec = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-            if let Err(error) = timerfd_settime(self.timer.as_fd(), TimerfdTimerFlags::empty(), &spec) {
+            let spec =
+                Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+            if let Err(error) =
+                timerfd_settime(self.timer.as_fd(), TimerfdTimerFlags::empty(), &spec)
+            {
                 log::error!(target: "stubless", "the engine's timer cannot be set: {error}");
             }
         }

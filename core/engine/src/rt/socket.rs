@@ -82,7 +82,11 @@ impl<S: Stream> Socket<S> {
 }
 
 impl<S: Stream> AsyncRead for Socket<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut self.0;
         loop {
             ready!(this.readiness.poll_ready(cx, Direction::Read));
@@ -100,7 +104,9 @@ impl<S: Stream> AsyncRead for Socket<S> {
                     }
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.readiness.clear(Direction::Read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    this.readiness.clear(Direction::Read)
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -109,7 +115,11 @@ impl<S: Stream> AsyncRead for Socket<S> {
 }
 
 impl<S: Stream> AsyncWrite for Socket<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
@@ -122,7 +132,9 @@ impl<S: Stream> AsyncWrite for Socket<S> {
         loop {
             ready!(this.readiness.poll_ready(cx, Direction::Write));
             match this.source.write_vectored(parts) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.readiness.clear(Direction::Write),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    this.readiness.clear(Direction::Write)
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return Poll::Ready(done),
             }
@@ -183,7 +195,11 @@ async fn connected<S: Stream>(
 }
 
 /// Opens a connection to a socket address.
-pub async fn connect(sources: Arc<Sources>, address: Address, options: TcpOptions) -> io::Result<BoxIo> {
+pub async fn connect(
+    sources: Arc<Sources>,
+    address: Address,
+    options: TcpOptions,
+) -> io::Result<BoxIo> {
     match address {
         Address::Tcp(address) => {
             let stream = mio::net::TcpStream::connect(address)?;
@@ -210,7 +226,10 @@ pub async fn connect(sources: Arc<Sources>, address: Address, options: TcpOption
             let stream = mio::net::UnixStream::connect_addr(&address)?;
             connected(&sources, stream, |stream| stream.take_error()?.map_or(Ok(true), Err)).await
         }
-        other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} cannot be reached by a socket"))),
+        other => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("{other} cannot be reached by a socket"),
+        )),
     }
 }
 
@@ -260,7 +279,10 @@ impl Listener {
             Address::Unix(path) => Listener::unix(sources, path),
             #[cfg(target_os = "linux")]
             Address::UnixAbstract(name) => Listener::unix_abstract(sources, name),
-            other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("no socket listens on {other}"))),
+            other => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("no socket listens on {other}"),
+            )),
         }
     }
 
@@ -272,7 +294,6 @@ impl Listener {
         let listener = mio::net::UnixListener::bind_addr(&address)?;
         Ok(Listener(Listening::Unix(Watched::new(sources, listener)?, None)))
     }
-
 }
 
 impl Listen for Listener {
@@ -292,8 +313,14 @@ impl Listen for Listener {
                         Ok((stream, peer)) => {
                             tune(&stream, TcpOptions::default())?;
                             let io = Socket::new(&listener.sources, stream)?;
-                            let peer = Address::Tcp(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
-                            return Poll::Ready(Ok(AcceptedIo { io: Box::new(io), peer: peer.to_string() }));
+                            let peer = Address::Tcp(SocketAddr::new(
+                                peer.ip().to_canonical(),
+                                peer.port(),
+                            ));
+                            return Poll::Ready(Ok(AcceptedIo {
+                                io: Box::new(io),
+                                peer: peer.to_string(),
+                            }));
                         }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                             listener.readiness.clear(Direction::Read);
@@ -306,7 +333,10 @@ impl Listen for Listener {
                     match listener.source.accept() {
                         Ok((stream, _)) => {
                             let io = Socket::new(&listener.sources, stream)?;
-                            return Poll::Ready(Ok(AcceptedIo { io: Box::new(io), peer: "unix:".to_owned() }));
+                            return Poll::Ready(Ok(AcceptedIo {
+                                io: Box::new(io),
+                                peer: "unix:".to_owned(),
+                            }));
                         }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                             listener.readiness.clear(Direction::Read);

@@ -107,8 +107,15 @@ impl ServerCall {
         observers: Vec<Box<dyn ServerObserver>>,
     ) -> ServerCall {
         let timer = head.deadline.map(|deadline| rt.sleep_until(deadline));
-        let wire =
-            Wire { protocol, stream, timer, unreleased: 0, compress: true, finished: false, gone: false };
+        let wire = Wire {
+            protocol,
+            stream,
+            timer,
+            unreleased: 0,
+            compress: true,
+            finished: false,
+            gone: false,
+        };
         ServerCall {
             rt: rt.clone(),
             head,
@@ -311,7 +318,9 @@ impl Wire {
             }
             if self.protocol.is_cancelled() {
                 return match std::task::ready!(self.poll_event(rt, cx)) {
-                    ServerEvent::Cancelled(status) | ServerEvent::Failed(status) => Poll::Ready(status),
+                    ServerEvent::Cancelled(status) | ServerEvent::Failed(status) => {
+                        Poll::Ready(status)
+                    }
                     // a cancel empties what was not read, so nothing comes before it
                     ServerEvent::Message(_) | ServerEvent::HalfClosed => continue,
                 };
@@ -352,7 +361,9 @@ impl Wire {
     fn end(&mut self, finish: Finish) {
         self.finished = true;
         match finish {
-            Finish::TrailersOnly(block) => on_stream!(&mut self.stream, s => s.send_headers(200, block, true)),
+            Finish::TrailersOnly(block) => {
+                on_stream!(&mut self.stream, s => s.send_headers(200, block, true))
+            }
             Finish::Trailers(trailers) => on_stream!(&mut self.stream, s => s.finish(trailers)),
             Finish::HeadersAndTrailers { headers, trailers } => on_stream!(&mut self.stream, s => {
                 s.send_headers(200, headers, false);
@@ -383,7 +394,9 @@ impl Wire {
             match on_stream!(&mut self.stream, s => s.poll_part(cx)) {
                 Poll::Ready(Part::Reset { .. } | Part::Lost { .. }) => return Poll::Ready(()),
                 // what the client still sends is not wanted any more
-                Poll::Ready(Part::Data(data)) => on_stream!(&mut self.stream, s => s.release(data.len())),
+                Poll::Ready(Part::Data(data)) => {
+                    on_stream!(&mut self.stream, s => s.release(data.len()))
+                }
                 Poll::Ready(_) => {}
                 Poll::Pending => break,
             }
@@ -394,7 +407,10 @@ impl Wire {
             // the client reads too slowly: what waits is dropped and the call ends as its client's clock says
             self.timer = None;
             let _ = rt;
-            let late = Status::new(Code::DeadlineExceeded, "the deadline passed before the answer was read");
+            let late = Status::new(
+                Code::DeadlineExceeded,
+                "the deadline passed before the answer was read",
+            );
             let mut trailers = http::HeaderMap::new();
             trailers.extend(crate::protocol::grpc::reject(&late).headers);
             trailers.remove(http::header::CONTENT_TYPE);

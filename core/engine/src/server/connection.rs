@@ -13,7 +13,9 @@ use super::Inner;
 use super::call::{CallHead, ServerCall, Slot, Stream};
 use super::listener::Security;
 use crate::metadata::MetadataLimits;
-use crate::protocol::grpc::{Accepted, IncomingHead, Rejection, ServerStream, ServerStreamOptions, accept, reject};
+use crate::protocol::grpc::{
+    Accepted, IncomingHead, Rejection, ServerStream, ServerStreamOptions, accept, reject,
+};
 use crate::rt::{AcceptedIo, BoxIo, Sleep, lock};
 use crate::status::{Code, Status};
 use crate::time::Time;
@@ -95,7 +97,12 @@ impl Drop for Entry {
     }
 }
 
-async fn run(entry: &Entry, accepted: AcceptedIo, security: Security, control: Arc<Control>) -> Result<(), String> {
+async fn run(
+    entry: &Entry,
+    accepted: AcceptedIo,
+    security: Security,
+    control: Arc<Control>,
+) -> Result<(), String> {
     let Some(inner) = entry.server.upgrade() else { return Ok(()) };
     let rt = inner.rt.clone();
     let born = rt.now();
@@ -166,8 +173,10 @@ async fn secure(
     limit: std::time::Duration,
 ) -> Result<Secured, String> {
     let Some(tls) = &security.tls else { return Ok((io, None, false)) };
-    let (io, identity) =
-        tls.accept(rt, io, limit).await.map_err(|error| format!("TLS handshake failed: {error}"))?;
+    let (io, identity) = tls
+        .accept(rt, io, limit)
+        .await
+        .map_err(|error| format!("TLS handshake failed: {error}"))?;
     Ok((io, identity, true))
 }
 
@@ -311,7 +320,8 @@ impl ConnectionTask {
         request: Request<()>,
         mut stream: crate::transport::http2::ServerStream,
     ) {
-        if self.slots.load(Ordering::Acquire) >= inner.options.http2.max_concurrent_streams as usize {
+        if self.slots.load(Ordering::Acquire) >= inner.options.http2.max_concurrent_streams as usize
+        {
             // handlers that were cancelled and have not returned hold their places
             stream.reset(code::REFUSED_STREAM);
             return;
@@ -342,7 +352,13 @@ pub(super) fn serve_in_process(inner: &Arc<Inner>, incoming: in_process::Incomin
 }
 
 /// Judges a request and hands it to its handler, or answers it.
-fn dispatch(inner: &Arc<Inner>, head: IncomingHead, stream: Stream, peer: &Arc<Peer>, slots: &Arc<AtomicUsize>) {
+fn dispatch(
+    inner: &Arc<Inner>,
+    head: IncomingHead,
+    stream: Stream,
+    peer: &Arc<Peer>,
+    slots: &Arc<AtomicUsize>,
+) {
     let options = &inner.options;
     let limits = MetadataLimits {
         max_bytes: options.max_metadata_bytes,
@@ -363,8 +379,12 @@ fn dispatch(inner: &Arc<Inner>, head: IncomingHead, stream: Stream, peer: &Arc<P
         Ok(route) => route,
         Err(status) => return answer(stream, reject(&status)),
     };
-    if options.max_concurrent_calls.is_some_and(|most| inner.running.load(Ordering::Acquire) >= most) {
-        let status = Status::new(Code::ResourceExhausted, "the server runs as many calls as it may");
+    if options
+        .max_concurrent_calls
+        .is_some_and(|most| inner.running.load(Ordering::Acquire) >= most)
+    {
+        let status =
+            Status::new(Code::ResourceExhausted, "the server runs as many calls as it may");
         return answer(stream, reject(&status));
     }
     let deadline = head.timeout.map(|timeout| inner.rt.now() + timeout);
@@ -404,7 +424,11 @@ fn dispatch(inner: &Arc<Inner>, head: IncomingHead, stream: Stream, peer: &Arc<P
 
 fn answer(stream: Stream, rejection: Rejection) {
     match stream {
-        Stream::Http2(mut stream) => stream.send_headers(rejection.http_status, rejection.headers, true),
-        Stream::InProcess(mut stream) => stream.send_headers(rejection.http_status, rejection.headers, true),
+        Stream::Http2(mut stream) => {
+            stream.send_headers(rejection.http_status, rejection.headers, true)
+        }
+        Stream::InProcess(mut stream) => {
+            stream.send_headers(rejection.http_status, rejection.headers, true)
+        }
     }
 }

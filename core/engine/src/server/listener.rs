@@ -68,7 +68,10 @@ impl Server {
             Target::Dns { host, port, .. } => {
                 let addresses: Vec<SocketAddr> = match host.parse() {
                     Ok(ip) => vec![SocketAddr::new(ip, port)],
-                    Err(_) => (host.as_str(), port).to_socket_addrs().map_err(|e| fail(e.to_string()))?.collect(),
+                    Err(_) => (host.as_str(), port)
+                        .to_socket_addrs()
+                        .map_err(|e| fail(e.to_string()))?
+                        .collect(),
                 };
                 let (mut bound, mut problem) = (0, format!("{host:?} has no address"));
                 for mut one in addresses {
@@ -108,7 +111,12 @@ impl Server {
     }
 }
 
-async fn accept_loop(server: Weak<Inner>, mut listener: Box<dyn Listen>, stop: Arc<Stop>, security: Security) {
+async fn accept_loop(
+    server: Weak<Inner>,
+    mut listener: Box<dyn Listen>,
+    stop: Arc<Stop>,
+    security: Security,
+) {
     let (mut pause, mut last_log) = (PAUSE.0, Time::ZERO);
     loop {
         let accepted = std::future::poll_fn(|cx| {

@@ -189,7 +189,8 @@ impl Inner {
     }
 
     fn command(&self, command: connection::Command) {
-        let controls: Vec<_> = lock(&self.state).connections.iter().map(|(_, control)| control.clone()).collect();
+        let controls: Vec<_> =
+            lock(&self.state).connections.iter().map(|(_, control)| control.clone()).collect();
         for control in controls {
             control.command(command);
         }

@@ -115,7 +115,7 @@ impl End {
                     self.finished = true;
                     self.put(Part::Trailers(trailers));
                 }
-                Next::Window(_) => {}
+                Next::Window => {}
                 Next::Nothing => return Poll::Ready(()),
             }
         }
@@ -151,7 +151,10 @@ pub(crate) struct ClientStream(End);
 impl ClientStream {
     pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Part> {
         let part = self.0.poll_part(cx);
-        if let Poll::Ready(Part::Headers { end: true, .. } | Part::Trailers(_) | Part::Reset { .. }) = part {
+        if let Poll::Ready(
+            Part::Headers { end: true, .. } | Part::Trailers(_) | Part::Reset { .. },
+        ) = part
+        {
             self.0.finished = true;
         }
         part
@@ -259,7 +262,10 @@ pub(crate) struct Listener {
 /// Takes `name` for a server of this process; `None`: it is taken.
 pub(crate) fn listen(name: &str, accept: Accept) -> Option<Listener> {
     let mut names = lock(names());
-    if names.get(name).is_some_and(|l| l.upgrade().is_some_and(|l| !l.closed.load(Ordering::Acquire))) {
+    if names
+        .get(name)
+        .is_some_and(|l| l.upgrade().is_some_and(|l| !l.closed.load(Ordering::Acquire)))
+    {
         return None;
     }
     let listening = Arc::new(Listening { accept, closed: AtomicBool::new(false) });
@@ -294,11 +300,21 @@ impl Connector {
         self.0.upgrade().is_none_or(|l| l.closed.load(Ordering::Acquire))
     }
 
-    pub fn open(&self, authority: &str, path: &str, headers: HeaderMap) -> Result<ClientStream, String> {
+    pub fn open(
+        &self,
+        authority: &str,
+        path: &str,
+        headers: HeaderMap,
+    ) -> Result<ClientStream, String> {
         let listening = self.0.upgrade().filter(|l| !l.closed.load(Ordering::Acquire));
         let listening = listening.ok_or("the server in this process is gone")?;
         let pair = Arc::new(Pair::default());
-        let end = |is_client| End { pair: pair.clone(), is_client, outbox: Outbox::default(), finished: false };
+        let end = |is_client| End {
+            pair: pair.clone(),
+            is_client,
+            outbox: Outbox::default(),
+            finished: false,
+        };
         let client = ClientStream(end(true));
         (listening.accept)(Incoming {
             path: Bytes::copy_from_slice(path.as_bytes()),

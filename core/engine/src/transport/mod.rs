@@ -4,12 +4,12 @@
 //! end, reset, lost), whichever transport carries it. Only `http2` and `meter` know the crate h2, so that another
 //! HTTP/2 can take its place without a change above.
 
+#[cfg(feature = "net")]
+mod certificate;
 pub mod http2;
 pub mod in_process;
 pub mod meter;
 pub mod outbox;
-#[cfg(feature = "net")]
-mod certificate;
 #[cfg(feature = "net")]
 pub mod tls;
 

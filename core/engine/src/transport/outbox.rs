@@ -44,8 +44,8 @@ pub(crate) enum Next {
     Data(FrameBytes, bool),
     /// Send the trailers.
     Trailers(HeaderMap),
-    /// At least this much window is wanted first.
-    Window(usize),
+    /// Window is wanted first.
+    Window,
     /// Nothing waits.
     Nothing,
 }
@@ -71,7 +71,9 @@ impl Outbox {
                 }
                 Some(back @ Waiting::One(_)) if back.len() <= SMALL => {
                     let mut packed = BytesMut::with_capacity(SMALL.max(back.len() + length));
-                    if let Waiting::One(first) = std::mem::replace(back, Waiting::Packed(BytesMut::new())) {
+                    if let Waiting::One(first) =
+                        std::mem::replace(back, Waiting::Packed(BytesMut::new()))
+                    {
                         packed.put(first);
                     }
                     packed.put(frame);
@@ -121,12 +123,14 @@ impl Outbox {
         };
         let length = front.len();
         if window == 0 && length > 0 {
-            return Next::Window(length);
+            return Next::Window;
         }
         let taken = length.min(window);
         let frame = match front {
             Waiting::One(frame) if taken < length => frame.split_to(taken),
-            Waiting::Packed(bytes) if taken < length => FrameBytes::raw(bytes.split_to(taken).freeze()),
+            Waiting::Packed(bytes) if taken < length => {
+                FrameBytes::raw(bytes.split_to(taken).freeze())
+            }
             _ => match self.waiting.pop_front() {
                 Some(Waiting::One(frame)) => frame,
                 Some(Waiting::Packed(bytes)) => FrameBytes::raw(bytes.freeze()),
@@ -171,7 +175,7 @@ mod tests {
                 }
                 Next::Trailers(_) => ended = true,
                 Next::Nothing => return (bytes, frames, ended),
-                Next::Window(_) => panic!("asked for window although there is some"),
+                Next::Window => panic!("asked for window although there is some"),
             }
         }
     }
@@ -210,7 +214,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(message(100, 1));
         outbox.end(Ending::Trailers(HeaderMap::new()));
-        assert!(matches!(outbox.next(0), Next::Window(105)));
+        assert!(matches!(outbox.next(0), Next::Window));
         outbox.drop_messages();
         assert!(matches!(outbox.next(0), Next::Trailers(_)));
         assert!(outbox.is_empty());

@@ -27,20 +27,26 @@ fn certificates(option: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|error| Error::option(option, format!("is no PEM: {error}")))?;
     if found.is_empty() {
-        return Err(Error::option(option, "holds no PEM certificate (-----BEGIN CERTIFICATE-----)"));
+        return Err(Error::option(
+            option,
+            "holds no PEM certificate (-----BEGIN CERTIFICATE-----)",
+        ));
     }
     Ok(found)
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|error| Error::option("key", format!("holds no PEM private key (PKCS#8, PKCS#1 or SEC1): {error}")))
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+        Error::option("key", format!("holds no PEM private key (PKCS#8, PKCS#1 or SEC1): {error}"))
+    })
 }
 
 fn roots(option: &'static str, pem: &[u8]) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(option, pem)? {
-        store.add(certificate).map_err(|error| Error::option(option, format!("has an unusable certificate: {error}")))?;
+        store.add(certificate).map_err(|error| {
+            Error::option(option, format!("has an unusable certificate: {error}"))
+        })?;
     }
     Ok(store)
 }
@@ -78,7 +84,10 @@ impl ClientTls {
                 let mut store = RootCertStore::empty();
                 store.add_parsable_certificates(loaded.certs);
                 if store.is_empty() {
-                    return Err(Error::option("ca", "is not given and the system has no root certificates"));
+                    return Err(Error::option(
+                        "ca",
+                        "is not given and the system has no root certificates",
+                    ));
                 }
                 store
             }
@@ -97,10 +106,9 @@ impl ClientTls {
         };
         client.alpn_protocols = vec![ALPN.to_vec()];
         let server_name = match config.server_name {
-            Some(name) => Some(
-                ServerName::try_from(name.to_owned())
-                    .map_err(|_| Error::option("server_name", format!("{name:?} is no DNS name or IP address")))?,
-            ),
+            Some(name) => Some(ServerName::try_from(name.to_owned()).map_err(|_| {
+                Error::option("server_name", format!("{name:?} is no DNS name or IP address"))
+            })?),
             None => None,
         };
         Ok(ClientTls { connector: TlsConnector::from(Arc::new(client)), server_name })
@@ -113,7 +121,10 @@ impl ClientTls {
             None => {
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
                 ServerName::try_from(bare.to_owned()).map_err(|_| {
-                    io::Error::new(io::ErrorKind::InvalidInput, format!("{host:?} is no name TLS can check"))
+                    io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        format!("{host:?} is no name TLS can check"),
+                    )
                 })?
             }
         };
@@ -187,7 +198,10 @@ impl ServerTls {
         let stream = accepting.await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         let (_, session) = stream.get_ref();
         if session.alpn_protocol() != Some(ALPN) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not offer HTTP/2 (ALPN h2)"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the client does not offer HTTP/2 (ALPN h2)",
+            ));
         }
         let identity = session.peer_certificates().map(|chain| Arc::new(identity(chain)));
         Ok((Box::new(stream), identity))

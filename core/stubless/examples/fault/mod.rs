@@ -51,6 +51,6 @@ impl Msg {
         let mut message = self.ty.new_message();
         message.set(&self.text, text).expect("a string field");
         message.set(&self.n, n).expect("an int32 field");
-        message.encode().expect("every Msg encodes").into()
+        message.encode().expect("every Msg encodes")
     }
 }

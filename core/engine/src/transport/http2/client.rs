@@ -115,7 +115,9 @@ impl ClientConnection {
     pub(crate) fn poll_slot(&self, cx: &mut Context<'_>) -> Poll<Result<Place, Unavailable>> {
         if self.is_done() {
             let why = crate::rt::lock(&self.state.closed).clone();
-            return Poll::Ready(Err(Unavailable(why.unwrap_or_else(|| "the connection is going away".into()))));
+            return Poll::Ready(Err(Unavailable(
+                why.unwrap_or_else(|| "the connection is going away".into()),
+            )));
         }
         let limit = self.state.limit.load(Ordering::Acquire);
         let taken = self.state.active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |active| {
@@ -154,8 +156,9 @@ impl ClientConnection {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         let mut send = self.send.clone();
-        let (response, sending) =
-            send.send_request(request, end).map_err(|error| Unavailable(lost_text(&error, &self.meter)))?;
+        let (response, sending) = send
+            .send_request(request, end)
+            .map_err(|error| Unavailable(lost_text(&error, &self.meter)))?;
         Ok(ClientStream::new(response, sending, self.meter.clone(), place.0))
     }
 }
@@ -176,8 +179,10 @@ pub(crate) async fn handshake(
     on_closed: impl FnOnce(String) + Send + 'static,
 ) -> Result<ClientConnection, String> {
     let (metered, meter) = Meter::new(io, MeterConfig::client(), rt.clock());
-    let (send, connection) =
-        configure_client(config).handshake(metered).await.map_err(|error| lost_text(&error, &meter))?;
+    let (send, connection) = configure_client(config)
+        .handshake(metered)
+        .await
+        .map_err(|error| lost_text(&error, &meter))?;
     let state = Arc::new(State {
         active: AtomicUsize::new(0),
         limit: AtomicUsize::new(STREAMS_BEFORE_SETTINGS),
@@ -226,10 +231,27 @@ struct ConnectionTask {
 }
 
 impl ConnectionTask {
-    fn new(rt: &Rt, mut connection: Connection, state: Arc<State>, meter: MeterHandle, keepalive: Keepalive) -> Self {
+    fn new(
+        rt: &Rt,
+        mut connection: Connection,
+        state: Arc<State>,
+        meter: MeterHandle,
+        keepalive: Keepalive,
+    ) -> Self {
         let ping = connection.ping_pong();
         let timer = rt.sleep_until(Time::NEVER);
-        ConnectionTask { rt: rt.clone(), connection, ping, state, meter, keepalive, timer, pinged: None, drained: false, settings: None }
+        ConnectionTask {
+            rt: rt.clone(),
+            connection,
+            ping,
+            state,
+            meter,
+            keepalive,
+            timer,
+            pinged: None,
+            drained: false,
+            settings: None,
+        }
     }
 
     /// Ready with the reason when the connection is over.
@@ -257,7 +279,9 @@ impl ConnectionTask {
                 Poll::Pending => {}
             }
             self.note_settings();
-            if self.state.draining.load(Ordering::Acquire) && self.state.active.load(Ordering::Acquire) == 0 {
+            if self.state.draining.load(Ordering::Acquire)
+                && self.state.active.load(Ordering::Acquire) == 0
+            {
                 if self.drained {
                     return Poll::Ready("connection closed".into());
                 }
@@ -281,7 +305,8 @@ impl ConnectionTask {
         let settings = self.meter.peer_settings();
         if settings != self.settings {
             self.settings = settings;
-            let limit = settings.and_then(|s| s.max_concurrent_streams).map_or(usize::MAX, |n| n as usize);
+            let limit =
+                settings.and_then(|s| s.max_concurrent_streams).map_or(usize::MAX, |n| n as usize);
             self.state.limit.store(limit, Ordering::Release);
             self.state.ready.store(true, Ordering::Release);
             self.state.wake_waiters();

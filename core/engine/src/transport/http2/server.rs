@@ -10,6 +10,9 @@ use crate::frame::FrameBytes;
 use crate::rt::{BoxIo, Rt};
 use crate::transport::meter::{ErrorCode, Meter, MeterConfig, MeterHandle};
 
+/// A stream that a client opened: its head, and what comes and goes behind it.
+type Opened = (Request<()>, ServerStream);
+
 /// One accepted connection. Its owner polls [`ServerConnection::poll_accept`], which also moves all of its bytes.
 pub(crate) struct ServerConnection {
     connection: h2::server::Connection<Meter<BoxIo>, FrameBytes>,
@@ -37,7 +40,7 @@ pub(crate) fn handshake(
 
 impl ServerConnection {
     /// The next stream a client opens; `None` when the connection has ended in good order.
-    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(Request<()>, ServerStream), String>>> {
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Opened, String>>> {
         Poll::Ready(match ready!(self.connection.poll_accept(cx)) {
             Some(Ok((request, respond))) => {
                 let (head, body) = request.into_parts();
@@ -68,10 +71,5 @@ impl ServerConnection {
     /// Takes a PING's answer.
     pub fn poll_pong(&mut self, cx: &mut Context<'_>) -> bool {
         self.ping.as_mut().is_some_and(|ping| ping.poll_pong(cx).is_ready())
-    }
-
-    /// What the meter saw.
-    pub fn meter(&self) -> &MeterHandle {
-        &self.meter
     }
 }

@@ -52,26 +52,19 @@ impl ClientStream {
 
     /// What the stream brought next; `End`, `Trailers`, `Reset` and `Lost` come last.
     pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Part> {
-        loop {
-            match &mut self.receiving {
-                Receiving::Headers(response) => {
-                    let response = match ready!(Pin::new(response).poll(cx)) {
-                        Ok(response) => response,
-                        Err(error) => return Poll::Ready(self.failed(&error)),
-                    };
-                    let (head, mut body) = response.into_parts();
-                    let end = body.is_end_stream();
-                    self.window = Some(body.flow_control().clone());
-                    self.receiving = if end { Receiving::Ended } else { Receiving::Body(body) };
-                    return Poll::Ready(Part::Headers {
-                        http_status: head.status.as_u16(),
-                        headers: head.headers,
-                        end,
-                    });
-                }
-                _ => return poll_body(&mut self.receiving, cx).map(|part| part.unwrap_or_else(|e| self.failed(&e))),
-            }
-        }
+        let Receiving::Headers(response) = &mut self.receiving else {
+            return poll_body(&mut self.receiving, cx)
+                .map(|part| part.unwrap_or_else(|e| self.failed(&e)));
+        };
+        let response = match ready!(Pin::new(response).poll(cx)) {
+            Ok(response) => response,
+            Err(error) => return Poll::Ready(self.failed(&error)),
+        };
+        let (head, mut body) = response.into_parts();
+        let end = body.is_end_stream();
+        self.window = Some(body.flow_control().clone());
+        self.receiving = if end { Receiving::Ended } else { Receiving::Body(body) };
+        Poll::Ready(Part::Headers { http_status: head.status.as_u16(), headers: head.headers, end })
     }
 
     fn failed(&mut self, error: &h2::Error) -> Part {
@@ -137,7 +130,17 @@ impl ServerStream {
         let window = body.flow_control().clone();
         let receiving = Receiving::Body(body);
         let (outbox, sending) = (Outbox::default(), None);
-        ServerStream { receiving, window, respond, sending, outbox, id, meter, finished: false, is_dead: false }
+        ServerStream {
+            receiving,
+            window,
+            respond,
+            sending,
+            outbox,
+            id,
+            meter,
+            finished: false,
+            is_dead: false,
+        }
     }
 
     /// What the request brought next. After its end this waits for a reset: that is how a cancel is seen.
@@ -283,7 +286,11 @@ fn release(window: Option<&mut FlowControl>, bytes: usize) {
 /// The stream has ended below us; what was queued is gone.
 struct InVain;
 
-fn poll_flush(outbox: &mut Outbox, sending: &mut SendStream<FrameBytes>, cx: &mut Context<'_>) -> Poll<Result<(), InVain>> {
+fn poll_flush(
+    outbox: &mut Outbox,
+    sending: &mut SendStream<FrameBytes>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), InVain>> {
     loop {
         let wanted = outbox.wanted();
         let mut window = 0;
@@ -305,7 +312,7 @@ fn poll_flush(outbox: &mut Outbox, sending: &mut SendStream<FrameBytes>, cx: &mu
         let sent = match outbox.next(window) {
             Next::Data(frame, end) => sending.send_data(frame, end),
             Next::Trailers(trailers) => sending.send_trailers(trailers),
-            Next::Window(_) => continue,
+            Next::Window => continue,
             Next::Nothing => return Poll::Ready(Ok(())),
         };
         if let Err(error) = sent {
@@ -323,7 +330,10 @@ const SEND_AHEAD: usize = super::SEND_BUFFER;
 fn failure(error: &h2::Error, id: u32, meter: &MeterHandle) -> Part {
     if error.is_reset() {
         let code = error.reason().map_or(code::INTERNAL_ERROR, u32::from);
-        return Part::Reset { code, unprocessed: error.is_remote() && code == code::REFUSED_STREAM };
+        return Part::Reset {
+            code,
+            unprocessed: error.is_remote() && code == code::REFUSED_STREAM,
+        };
     }
     let unprocessed = meter.received_goaway().is_some_and(|goaway| id > goaway.last_stream_id);
     Part::Lost { text: lost_text(error, meter), unprocessed }
@@ -342,4 +352,3 @@ pub(super) fn lost_text(error: &h2::Error, meter: &MeterHandle) -> String {
         _ => format!("connection error: {error}"),
     }
 }
-
