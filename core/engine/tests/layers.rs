@@ -52,7 +52,8 @@ fn dependencies_point_to_the_left() {
         for (number, line) in code.lines().enumerate() {
             let line = line.split("//").next().unwrap_or_default();
             for used in line.split("crate::").skip(1) {
-                let name: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let name: String =
+                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if level(&name).is_some_and(|theirs| theirs > own) {
                     wrong.push(format!("{}:{}: {room} uses {name}", inside.display(), number + 1));
                 }

@@ -40,8 +40,10 @@ fn serve(engine: &Engine) -> (Server, u16) {
         let rt = call.rt().clone();
         rt.spawn(echo(call));
     });
-    let method = |name: &str, kind| Registration { name: name.into(), kind, handler: handler.clone() };
-    let methods = vec![method("Unary", MethodKind::UNARY), method("Bidi", MethodKind::BIDI_STREAMING)];
+    let method =
+        |name: &str, kind| Registration { name: name.into(), kind, handler: handler.clone() };
+    let methods =
+        vec![method("Unary", MethodKind::UNARY), method("Bidi", MethodKind::BIDI_STREAMING)];
     server.register("test.Echo", methods).unwrap();
     let port = server.listen("127.0.0.1:0", Security::default()).unwrap();
     (server, port)
@@ -64,7 +66,13 @@ async fn collect(call: &mut Call) -> Answer {
     }
 }
 
-fn unary(engine: &Engine, channel: &Channel, path: &str, request: &'static [u8], options: CallOptions) -> Answer {
+fn unary(
+    engine: &Engine,
+    channel: &Channel,
+    path: &str,
+    request: &'static [u8],
+    options: CallOptions,
+) -> Answer {
     let method = Method::new(path, MethodKind::UNARY).unwrap();
     let mut call = Call::new(channel, &method, Metadata::new(), options);
     let _ = call.send_message(Bytes::from_static(request));
@@ -77,7 +85,8 @@ fn a_call_and_its_answer_over_a_socket() {
     let (there, here) = (Engine::new().unwrap(), Engine::new().unwrap());
     there.start_keeper().unwrap();
     let (_server, port) = serve(&there);
-    let channel = Channel::new(here.rt(), &format!("127.0.0.1:{port}"), ChannelOptions::default()).unwrap();
+    let channel =
+        Channel::new(here.rt(), &format!("127.0.0.1:{port}"), ChannelOptions::default()).unwrap();
     for _ in 0..100 {
         let answer = unary(&here, &channel, "/test.Echo/Unary", b"hello", CallOptions::default());
         assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
@@ -97,7 +106,8 @@ fn a_stream_of_many_messages_comes_back_in_order() {
     let (there, here) = (Engine::new().unwrap(), Engine::new().unwrap());
     there.start_keeper().unwrap();
     let (_server, port) = serve(&there);
-    let channel = Channel::new(here.rt(), &format!("127.0.0.1:{port}"), ChannelOptions::default()).unwrap();
+    let channel =
+        Channel::new(here.rt(), &format!("127.0.0.1:{port}"), ChannelOptions::default()).unwrap();
     let method = Method::new("/test.Echo/Bidi", MethodKind::BIDI_STREAMING).unwrap();
     let mut call = Call::new(&channel, &method, Metadata::new(), CallOptions::default());
     let back = here.block_on(

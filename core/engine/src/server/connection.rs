@@ -74,12 +74,20 @@ pub(super) fn serve(inner: &Arc<Inner>, accepted: AcceptedIo, security: Security
     let Some(key) = inner.enter(&control) else { return };
     let entry = Entry { server: Arc::downgrade(inner), key };
     let rt = inner.rt.clone();
-    rt.spawn(async move {
+    inner.rt.spawn(async move {
         let peer = accepted.peer.clone();
-        if let Err(reason) = run(&entry, accepted, security, control).await {
-            log::debug!(target: "stubless", "connection from {peer}: {reason}");
+        match prepare(&entry, accepted, security, control).await {
+            // a task of its own: what the handshakes needed is freed here
+            Ok(mut task) => rt.spawn(poll_fn(move |cx| {
+                let _listed = &entry;
+                task.poll(cx).map(|end| {
+                    if let Err(reason) = end {
+                        log::debug!(target: "stubless", "connection from {}: {reason}", task.peer.address);
+                    }
+                })
+            })),
+            Err(reason) => log::debug!(target: "stubless", "connection from {peer}: {reason}"),
         }
-        drop(entry);
     });
 }
 
@@ -97,13 +105,14 @@ impl Drop for Entry {
     }
 }
 
-async fn run(
+/// TLS and HTTP/2 handshakes.
+async fn prepare(
     entry: &Entry,
     accepted: AcceptedIo,
     security: Security,
     control: Arc<Control>,
-) -> Result<(), String> {
-    let Some(inner) = entry.server.upgrade() else { return Ok(()) };
+) -> Result<Box<ConnectionTask>, String> {
+    let inner = entry.server.upgrade().ok_or("the server is gone")?;
     let rt = inner.rt.clone();
     let born = rt.now();
     let (options, address) = (inner.options.clone(), accepted.peer);
@@ -141,7 +150,7 @@ async fn run(
     .await?;
     drop(shaking);
     let jitter = |span| rt.now() + rt.jitter(span, 0.1);
-    let mut task = Box::new(ConnectionTask {
+    Ok(Box::new(ConnectionTask {
         server: entry.server.clone(),
         connection,
         meter,
@@ -158,9 +167,7 @@ async fn run(
         grace_until: Time::NEVER,
         draining: false,
         rt: rt.clone(),
-    });
-    drop(options);
-    poll_fn(move |cx| task.poll(cx)).await
+    }))
 }
 
 type Secured = (BoxIo, Option<Arc<TlsIdentity>>, bool);
