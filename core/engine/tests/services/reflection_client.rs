@@ -475,3 +475,93 @@ fn the_timeout_is_that_of_the_whole_walk() {
     assert_eq!(failed.code(), Code::DeadlineExceeded);
     assert!(pair.rt.now() < stubless_engine::rt::Time::from_nanos(200_000_000));
 }
+
+#[test]
+fn a_peer_that_cannot_describe_the_standard_services_gets_them_described() {
+    let pair = Pair::new();
+    peer(
+        &pair,
+        "v1",
+        Arc::new(|kind, value| {
+            Ok(vec![match kind {
+                "list_services" => services(&["grpc.health.v1.Health", "a.S"]),
+                _ => not_found(value),
+            }])
+        }),
+    );
+    let loaded = pair.load().unwrap();
+    assert_eq!(loaded.services, ["grpc.health.v1.Health"]);
+    assert!(loaded.schema.method("grpc.health.v1.Health/Watch").is_some());
+    assert_eq!(names(&loaded.skipped), ["a.S"]);
+}
+
+#[test]
+fn of_two_files_with_one_name_the_first_counts_and_a_service_that_came_along_is_not_asked_for() {
+    let source = |text: &str| {
+        let text = format!("syntax = \"proto3\"; package p; message M {{}} {text}");
+        Schema::from_source([("p.proto".to_owned(), text)]).unwrap()
+    };
+    let first =
+        source("service A { rpc First(M) returns (M); } service Z { rpc Do(M) returns (M); }");
+    let second = source("service A { rpc Second(M) returns (M); }");
+    let pair = Pair::new();
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = asked.clone();
+    // enough services that the last is asked for after the first was answered
+    let all: Vec<String> = ["p.A".to_owned()]
+        .into_iter()
+        .chain((0..20).map(|n| format!("p.S{n:02}")))
+        .chain(["p.Z".to_owned()])
+        .collect();
+    peer(
+        &pair,
+        "v1",
+        Arc::new(move |kind, value| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(vec![match (kind, value) {
+                ("list_services", _) => {
+                    services(&all.iter().map(String::as_str).collect::<Vec<_>>())
+                }
+                (_, "p.A") => files(&first, &["p.proto"]),
+                (_, "p.Z") => panic!("its file is there already"),
+                _ => files(&second, &["p.proto"]),
+            }])
+        }),
+    );
+    let loaded = pair.load().unwrap();
+    assert_eq!(loaded.services, ["p.A", "p.Z"]);
+    assert!(loaded.schema.method("p.A/First").is_some());
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 22);
+}
+
+#[test]
+fn a_large_file_comes_through_and_one_with_endless_imports_does_not() {
+    let pair = Pair::new();
+    peer(
+        &pair,
+        "v1",
+        Arc::new(|kind, value| {
+            let text = r#"syntax = "proto3"; package a; message M {} service S { rpc Do(M) returns (M); }"#;
+            let mut file = Schema::from_source([("a.proto", text)])
+                .unwrap()
+                .file_bytes("a.proto")
+                .unwrap()
+                .to_vec();
+            if value == "a.S" {
+                // more than the 4 MiB a message usually has
+                put(&mut file, 900, &vec![0; 6 << 20]);
+            } else {
+                file.extend([0x1a, 0x01, b'x'].repeat(10_000));
+            }
+            let mut list = Vec::new();
+            put(&mut list, 1, &file);
+            Ok(vec![match kind {
+                "list_services" => services(&["a.S", "b.S"]),
+                _ => (4, list.into()),
+            }])
+        }),
+    );
+    let loaded = pair.load().unwrap();
+    assert_eq!(loaded.services, ["a.S"]);
+    assert_eq!(loaded.skipped, [("b.S".to_owned(), "the answer is no file descriptor".to_owned())]);
+}

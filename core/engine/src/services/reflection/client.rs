@@ -210,9 +210,6 @@ impl<'a> Walk<'a> {
                 self.found.take_own(name)?;
             }
         }
-        if let Some(mut call) = self.call.take() {
-            call.half_close();
-        }
         Ok(services)
     }
 
