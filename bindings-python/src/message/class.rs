@@ -157,6 +157,61 @@ impl FieldSpec {
     }
 }
 
+/// What encoding needs to know of a field first, without following a pointer.
+#[derive(Clone, Copy)]
+pub(crate) struct Hot {
+    pub tag: u32,
+    pub kind: Kind,
+    pub plain: bool,
+    pub presence: bool,
+}
+
+impl Hot {
+    fn of(spec: &FieldSpec) -> Hot {
+        Hot { tag: spec.elem.tag, kind: spec.elem.kind, plain: spec.plain, presence: spec.presence }
+    }
+}
+
+/// Names by the address of their one interned string object, which the fields keep alive: open addressing.
+struct Addresses {
+    slots: Vec<(usize, usize)>,
+}
+
+impl Addresses {
+    fn of(fields: &[Arc<FieldSpec>]) -> Addresses {
+        let size = (fields.len() * 2).next_power_of_two().max(2);
+        let mut table = Addresses { slots: vec![(0, 0); size] };
+        for spec in fields {
+            let address = spec.name.as_ptr() as usize;
+            let mut at = table.home(address);
+            while table.slots[at].0 != 0 {
+                at = (at + 1) % size;
+            }
+            table.slots[at] = (address, spec.index);
+        }
+        table
+    }
+
+    #[inline(always)]
+    fn home(&self, address: usize) -> usize {
+        ((address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+            & (self.slots.len() - 1)
+    }
+
+    #[inline(always)]
+    fn find(&self, address: usize) -> Option<usize> {
+        let mut at = self.home(address);
+        loop {
+            // half of the slots are free, so this ends
+            match self.slots.get(at) {
+                Some(&(a, index)) if a == address => return Some(index),
+                Some(&(0, _)) | None => return None,
+                _ => at = (at + 1) & (self.slots.len() - 1),
+            }
+        }
+    }
+}
+
 /// A oneof and the positions of its members.
 pub(crate) struct OneofSpec {
     pub name: String,
@@ -172,8 +227,10 @@ pub(crate) struct ClassInfo {
     pub oneofs: Vec<OneofSpec>,
     pub required: Vec<usize>,
     by_name: HashMap<Box<str>, usize>,
-    /// Addresses of the interned names, sorted: keyword arguments are nearly always the same objects.
-    by_address: Vec<(usize, usize)>,
+    /// What encoding looks at first, beside `fields`.
+    pub hot: Vec<Hot>,
+    /// The interned names by address: keyword arguments are nearly always the same objects.
+    by_address: Addresses,
     extensions: Mutex<HashMap<u32, Arc<FieldSpec>>>,
     class: OnceLock<Py<PyType>>,
 }
@@ -204,14 +261,12 @@ impl ClassInfo {
                 members: o.fields().map(|f| f.index()).collect(),
             })
             .collect();
-        let mut by_address: Vec<_> =
-            fields.iter().map(|f| (f.name.as_ptr() as usize, f.index)).collect();
-        by_address.sort_unstable();
         ClassInfo {
             oneofs,
             required: fields.iter().filter(|f| f.field.is_required()).map(|f| f.index).collect(),
             by_name: fields.iter().map(|f| (f.field.name().into(), f.index)).collect(),
-            by_address,
+            hot: fields.iter().map(|f| Hot::of(f)).collect(),
+            by_address: Addresses::of(&fields),
             extensions: Mutex::new(HashMap::new()),
             class: OnceLock::new(),
             schema: schema.clone().unbind(),
@@ -237,13 +292,22 @@ impl ClassInfo {
         self.schema.bind(py).get().class_at(self.schema.bind(py), elem.child)
     }
 
+    /// The position of the own field called `name`.
+    #[inline]
+    pub fn position(&self, name: &Bound<'_, PyAny>) -> Option<usize> {
+        if let Some(index) = self.by_address.find(name.as_ptr() as usize) {
+            return Some(index);
+        }
+        self.by_name.get(name.cast::<PyString>().ok()?.to_str().ok()?).copied()
+    }
+
     /// The field called `name`, which may be `[pkg.extension]`.
     pub fn find(
         &self,
         py: Python<'_>,
         name: &Bound<'_, PyAny>,
     ) -> PyResult<Option<Arc<FieldSpec>>> {
-        if let Some(index) = self.find_address(name.as_ptr() as usize) {
+        if let Some(index) = self.position(name) {
             return Ok(Some(self.fields[index].clone()));
         }
         let name = name.cast::<PyString>().map_err(|_| {
@@ -254,19 +318,10 @@ impl ClassInfo {
             ))
         })?;
         let name = name.to_str()?;
-        if let Some(&index) = self.by_name.get(name) {
-            return Ok(Some(self.fields[index].clone()));
-        }
         if !name.starts_with('[') {
             return Ok(None);
         }
         Ok(self.ty.find_field(name).map(|f| self.extension(py, f)))
-    }
-
-    /// The position of the field whose interned name lies at this address.
-    #[inline]
-    fn find_address(&self, address: usize) -> Option<usize> {
-        self.by_address.binary_search_by_key(&address, |e| e.0).ok().map(|i| self.by_address[i].1)
     }
 
     /// What is known of an extension of this type.
@@ -363,7 +418,10 @@ impl FieldDescriptor {
     ) -> PyResult<Py<PyAny>> {
         let this = slf.get();
         match obj {
-            Some(obj) => this.owner(obj)?.get().get(slf.py(), this.owner(obj)?, &this.spec),
+            Some(obj) => {
+                let owner = this.owner(obj)?;
+                owner.get().get(slf.py(), owner, &this.spec)
+            }
             None => this.on_class(slf, owner),
         }
     }

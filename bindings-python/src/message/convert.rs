@@ -243,7 +243,7 @@ pub(crate) fn message<'py>(
     if let Ok(m) = value.cast::<Message>()
         && m.get().info.as_ptr() == info.as_ptr()
     {
-        if m.get().lock().parent.is_none() {
+        if m.get().lock(py).parent.is_none() {
             return Ok(m.clone());
         }
         // it belongs to another message and would join that one when written to

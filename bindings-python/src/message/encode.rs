@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use stubless_codec::wire::Writer;
 use stubless_codec::{EncodeError, EncodeOptions, Kind, ListRef, MapRef, MessageView, Value};
 
-use super::class::{ClassInfo, Elem, FieldSpec, Shape};
+use super::class::{Elem, FieldSpec, Shape};
 use super::convert;
 use super::instance::{Message, Slot};
 use super::list::{Items, MessageList};
@@ -123,77 +123,96 @@ impl Encoder<'_> {
                 None => Ok(()),
             };
         }
-        let drop_unknown = {
-            let state = m.lock();
-            w.push_raw(&state.unknown);
-            state.drop_unknown
-        };
+        self.rare(m, w, depth)?;
+        let core = m.core();
+        let mut state = m.lock(self.py);
+        for (index, hot) in info.hot.iter().enumerate().rev() {
+            match state.slots.get(index) {
+                Some(Slot::Bits(bits)) => {
+                    if hot.presence || *bits != 0 {
+                        push_bits(w, hot.kind, *bits);
+                        w.push_tag(hot.tag);
+                    }
+                }
+                Some(Slot::Obj(obj)) if hot.plain => {
+                    let raw = raw(obj.bind(self.py))?;
+                    if hot.presence || !raw.is_empty() {
+                        w.push_bytes(raw);
+                        w.push_tag(hot.tag);
+                    }
+                }
+                Some(Slot::Obj(obj)) => {
+                    let obj = obj.clone_ref(self.py);
+                    drop(state);
+                    self.nested(&info.fields[index], obj.bind(self.py), w, depth)?;
+                    state = m.lock(self.py);
+                }
+                Some(Slot::Unread) | None => {
+                    if let Some(core) = core {
+                        let spec = &info.fields[index];
+                        if let Some(value) = core.present(&spec.field) {
+                            self.core_field(spec, value, w)?;
+                        }
+                    }
+                }
+                Some(Slot::Absent | Slot::Weak(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Unknown fields, and extensions before them.
+    fn rare(self, m: &Message, w: &mut Writer, depth: u32) -> PyResult<()> {
+        let info = m.info.get();
+        let mut drop_unknown = false;
+        if let Some(rare) = &m.lock(self.py).rare {
+            w.push_raw(&rare.unknown);
+            drop_unknown = rare.drop_unknown;
+        }
         if let Some(core) = m.core().filter(|_| !drop_unknown) {
             for unknown in core.unknown().rev() {
                 w.push_raw(unknown);
             }
         }
-        if !info.ty.extension_ranges().is_empty() {
-            for spec in extensions(self.py, m).iter().rev() {
-                let state = m.lock();
-                self.slot(m, info, spec, state, w, depth)?;
-            }
+        if info.ty.extension_ranges().is_empty() {
+            return Ok(());
         }
-        let mut state = m.lock();
-        for spec in info.fields.iter().rev() {
-            state = match self.slot(m, info, spec, state, w, depth)? {
-                Some(state) => state,
-                None => m.lock(),
+        for spec in extensions(self.py, m).iter().rev() {
+            let obj = match m.lock(self.py).slot(spec) {
+                Slot::Absent | Slot::Weak(_) => None,
+                Slot::Unread => {
+                    if let Some(value) = m.core().and_then(|core| core.present(&spec.field)) {
+                        self.core_field(spec, value, w)?;
+                    }
+                    None
+                }
+                Slot::Bits(bits) => {
+                    push_bits(w, spec.elem.kind, *bits);
+                    w.push_tag(spec.elem.tag);
+                    None
+                }
+                Slot::Obj(obj) => Some(obj.clone_ref(self.py)),
             };
+            if let Some(obj) = obj {
+                self.nested(spec, obj.bind(self.py), w, depth)?;
+            }
         }
         Ok(())
     }
 
-    /// One field. Gives the lock back unless it had to be let go for something nested.
-    #[inline]
-    fn slot<'m>(
+    /// The value of a field that is an object, whatever its shape. No guard is held.
+    fn nested(
         self,
-        m: &'m Message,
-        info: &ClassInfo,
-        spec: &Arc<FieldSpec>,
-        state: std::sync::MutexGuard<'m, super::instance::State>,
+        spec: &FieldSpec,
+        obj: &Bound<'_, PyAny>,
         w: &mut Writer,
         depth: u32,
-    ) -> PyResult<Option<std::sync::MutexGuard<'m, super::instance::State>>> {
-        let obj = match state.slot(spec) {
-            Slot::Absent | Slot::Weak(_) => return Ok(Some(state)),
-            Slot::Unread => {
-                if let Some(value) = m.core().and_then(|core| core.present(&spec.field)) {
-                    self.core_field(spec, value, w)?;
-                }
-                return Ok(Some(state));
-            }
-            Slot::Bits(bits) => {
-                if spec.presence || *bits != 0 {
-                    push_bits(w, spec.elem.kind, *bits);
-                    w.push_tag(spec.elem.tag);
-                }
-                return Ok(Some(state));
-            }
-            Slot::Obj(obj) if spec.plain => {
-                let raw = raw(&spec.elem, obj.bind(self.py))?;
-                if spec.presence || !raw.is_empty() {
-                    w.push_bytes(raw);
-                    w.push_tag(spec.elem.tag);
-                }
-                return Ok(Some(state));
-            }
-            Slot::Obj(obj) => obj.clone_ref(self.py),
-        };
-        drop(state);
-        let obj = obj.into_bound(self.py);
+    ) -> PyResult<()> {
         match spec.shape {
-            Shape::Single => self.tagged(&spec.elem, &obj, w, depth)?,
-            Shape::List => self.list(spec, obj.cast_exact::<MessageList>()?.get(), w, depth)?,
-            Shape::Map => self.map(spec, obj.cast_exact::<MessageMap>()?.get(), w, depth)?,
+            Shape::Single => self.tagged(&spec.elem, obj, w, depth),
+            Shape::List => self.list(spec, obj.cast_exact::<MessageList>()?.get(), w, depth),
+            Shape::Map => self.map(spec, obj.cast_exact::<MessageMap>()?.get(), w, depth),
         }
-        let _ = info;
-        Ok(None)
     }
 
     /// A text or message and the tag in front of it.
@@ -205,7 +224,7 @@ impl Encoder<'_> {
         depth: u32,
     ) -> PyResult<()> {
         match elem.kind {
-            Kind::String | Kind::Bytes => w.push_bytes(raw(elem, obj)?),
+            Kind::String | Kind::Bytes => w.push_bytes(raw(obj)?),
             Kind::Group => {
                 w.push_tag(elem.field.number() << 3 | 4);
                 self.message(obj.cast::<Message>()?.get(), w, depth)?;
@@ -228,30 +247,33 @@ impl Encoder<'_> {
         w: &mut Writer,
         depth: u32,
     ) -> PyResult<()> {
-        // no lock while elements are written: they are messages with locks of their own
-        let objects = {
-            let state = list.lock();
+        let from_core = {
+            let state = list.lock(self.py);
             match &state.items {
-                Items::Core => None,
+                Items::Core => true,
                 Items::Bits(bits) => {
                     push_bits_list(w, spec, bits.iter().rev().copied());
                     return Ok(());
                 }
-                Items::Objs(objs) => Some(
-                    objs.iter()
-                        .map(|o| o.as_ref().map(|o| o.clone_ref(self.py)))
-                        .collect::<Vec<_>>(),
-                ),
+                Items::Objs(objs) if spec.elem.is_text() => {
+                    for obj in objs.iter().rev().flatten() {
+                        w.push_bytes(raw(obj.bind(self.py))?);
+                        w.push_tag(spec.elem.tag);
+                    }
+                    return Ok(());
+                }
+                Items::Objs(_) => false,
             }
         };
-        let Some(objects) = objects else {
-            return match list.core() {
-                Some(core) => self.core_list(spec, core, w),
-                None => Ok(()),
-            };
-        };
-        for (i, obj) in objects.iter().enumerate().rev() {
-            match (obj, list.core().and_then(|core| core.get(i))) {
+        let core = list.core();
+        if from_core {
+            return core.map_or(Ok(()), |core| self.core_list(spec, core, w));
+        }
+        // messages: no guard while one is written, it has its own
+        let mut index = list.len(self.py);
+        while index > 0 {
+            index -= 1;
+            match (list.made(self.py, index), core.and_then(|core| core.get(index))) {
                 (Some(obj), _) => self.tagged(&spec.elem, obj.bind(self.py), w, depth)?,
                 (None, Some(value)) => self.core_value(&spec.elem, value, w)?,
                 (None, None) => {}
@@ -332,16 +354,17 @@ impl Encoder<'_> {
 
 /// The bytes of a text.
 #[inline]
-fn raw<'a>(elem: &Elem, obj: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
-    match obj.cast::<PyString>() {
-        Ok(text) if elem.kind == Kind::String => Ok(text.to_str()?.as_bytes()),
-        _ => Ok(obj.cast::<PyBytes>()?.as_bytes()),
+fn raw<'a>(obj: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    match obj.cast_exact::<PyString>() {
+        Ok(text) => Ok(text.to_str()?.as_bytes()),
+        Err(_) => Ok(obj.cast::<PyBytes>()?.as_bytes()),
     }
 }
 
 /// The extensions of a message that are set or were touched, in number order.
 fn extensions(py: Python<'_>, m: &Message) -> Vec<Arc<FieldSpec>> {
-    let mut found: Vec<Arc<FieldSpec>> = m.lock().extensions.iter().map(|e| e.0.clone()).collect();
+    let mut found: Vec<Arc<FieldSpec>> =
+        m.lock(py).extensions().iter().map(|e| e.0.clone()).collect();
     if let Some(core) = m.core() {
         for (field, _) in core.fields().filter(|f| f.0.is_extension()) {
             if !found.iter().any(|s| s.field == field) {

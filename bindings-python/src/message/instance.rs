@@ -5,17 +5,17 @@
 //! that reading twice gives the same object and no circle of references is made.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyTuple, PyWeakrefMethods, PyWeakrefReference};
-use stubless_codec::{MessageRef, MessageView, Value};
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use stubless_codec::{Kind, MessageRef, MessageView, Value};
 
+use super::cell::{Guard, Guarded};
 use super::class::{ClassInfo, FieldSpec, Shape};
 use super::convert::{self, Stored};
 use super::list::MessageList;
-use super::lock;
 use super::map::MessageMap;
 
 /// What an instance holds of one field.
@@ -44,24 +44,31 @@ pub(crate) struct Parent {
 pub(crate) struct State {
     /// By field position; empty as long as nothing was written or found.
     pub slots: Vec<Slot>,
-    pub extensions: Vec<(Arc<FieldSpec>, Slot)>,
     pub parent: Option<Parent>,
-    /// Fields the type does not know, encoded, that a merge brought.
-    pub unknown: Vec<u8>,
-    /// Those of the core message do not count any more.
-    pub drop_unknown: bool,
+    /// What few messages have.
+    pub rare: Option<Box<Rare>>,
     /// Something was set or cleared here (not: in a nested message or container).
     pub touched: bool,
 }
 
+/// What few messages have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub extensions: Vec<(Arc<FieldSpec>, Slot)>,
+    /// Fields the type does not know, encoded, that a merge brought.
+    pub unknown: Vec<u8>,
+    /// Those of the core message do not count any more.
+    pub drop_unknown: bool,
+}
+
 impl State {
-    #[inline]
+    #[inline(always)]
     pub fn slot(&self, spec: &FieldSpec) -> &Slot {
         static UNREAD: Slot = Slot::Unread;
         if spec.extension {
             let number = spec.field.number();
             return self
-                .extensions
+                .extensions()
                 .iter()
                 .find(|e| e.0.field.number() == number)
                 .map_or(&UNREAD, |e| &e.1);
@@ -69,19 +76,29 @@ impl State {
         self.slots.get(spec.index).unwrap_or(&UNREAD)
     }
 
+    pub fn extensions(&self) -> &[(Arc<FieldSpec>, Slot)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.extensions)
+    }
+
+    /// All slots there are.
+    pub fn all(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().chain(self.extensions().iter().map(|e| &e.1))
+    }
+
     /// Puts a slot in place and gives the old one back, to be dropped where no lock is held.
     #[must_use]
     pub fn put(&mut self, info: &ClassInfo, spec: &Arc<FieldSpec>, slot: Slot) -> Slot {
         if spec.extension {
             let number = spec.field.number();
-            if let Some(found) = self.extensions.iter_mut().find(|e| e.0.field.number() == number) {
+            let extensions = &mut self.rare.get_or_insert_default().extensions;
+            if let Some(found) = extensions.iter_mut().find(|e| e.0.field.number() == number) {
                 return std::mem::replace(&mut found.1, slot);
             }
-            self.extensions.push((spec.clone(), slot));
+            extensions.push((spec.clone(), slot));
             return Slot::Unread;
         }
         if self.slots.is_empty() {
-            self.slots.resize_with(info.fields.len(), Slot::default);
+            self.slots = unread(info);
         }
         match self.slots.get_mut(spec.index) {
             Some(place) => std::mem::replace(place, slot),
@@ -111,6 +128,11 @@ impl State {
     }
 }
 
+/// Slots for all fields of a type.
+fn unread(info: &ClassInfo) -> Vec<Slot> {
+    std::iter::repeat_with(Slot::default).take(info.fields.len()).collect()
+}
+
 thread_local! {
     /// What the next call of a message class's `__new__` on this thread is to hold: set right before the call.
     static NEXT: Cell<Option<Message>> = const { Cell::new(None) };
@@ -122,7 +144,7 @@ pub(crate) struct Message {
     pub info: Py<ClassInfo>,
     /// What was decoded. Never written to.
     pub view: Option<MessageView>,
-    pub state: Mutex<State>,
+    pub state: Guarded<State>,
 }
 
 impl Message {
@@ -134,7 +156,7 @@ impl Message {
         Message {
             info: info.clone().unbind(),
             view,
-            state: Mutex::new(State { parent, ..State::default() }),
+            state: Guarded::new(State { parent, ..State::default() }),
         }
     }
 
@@ -173,16 +195,14 @@ impl Message {
                 ));
             }
         };
-        let mut message = Message::fresh(&info, None, None);
+        let (mut view, mut state) = (None, State::default());
         match args.len() {
             0 => {}
             1 => {
                 let from = args.get_item(0)?;
-                if let Some(made) = convert::whole(py, &info, &from)? {
-                    let view = super::encode::snapshot(py, made.get())?;
-                    message.view = view;
-                } else {
-                    message.fill(py, &info, &from)?;
+                match convert::whole(py, &info, &from)? {
+                    Some(made) => view = super::encode::snapshot(py, made.get())?,
+                    None => fill(py, &info, &mut state, &from)?,
                 }
             }
             n => {
@@ -194,61 +214,10 @@ impl Message {
         }
         if let Some(kwargs) = kwargs {
             for (name, value) in kwargs {
-                message.fill_one(py, &info, &name, &value)?;
+                fill_one(py, &info, &mut state, &name, &value)?;
             }
         }
-        Ok(message)
-    }
-
-    /// Sets the fields a mapping names.
-    fn fill(
-        &mut self,
-        py: Python<'_>,
-        info: &Bound<'_, ClassInfo>,
-        from: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        if let Ok(from) = from.cast_exact::<PyDict>() {
-            for (name, value) in from {
-                self.fill_one(py, info, &name, &value)?;
-            }
-            return Ok(());
-        }
-        let Ok(from) = from.cast::<PyMapping>() else {
-            return Err(PyTypeError::new_err(format!(
-                "{}: expected a mapping of field names to values, got {}",
-                info.get().full_name(),
-                super::type_name(from)
-            )));
-        };
-        for pair in from.items()? {
-            let (name, value) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-            self.fill_one(py, info, &name, &value)?;
-        }
-        Ok(())
-    }
-
-    fn fill_one(
-        &mut self,
-        py: Python<'_>,
-        info: &Bound<'_, ClassInfo>,
-        name: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let Some(spec) = info.get().find(py, name)? else {
-            return Err(PyValueError::new_err(info.get().no_such_field(name)));
-        };
-        let slot = match value.is_none() {
-            true => Slot::Absent,
-            false => Slot::from(convert::field(py, info, &spec, value)?),
-        };
-        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !matches!(slot, Slot::Absent) {
-            drop(state.write(info.get(), &spec, slot));
-        } else {
-            drop(state.put(info.get(), &spec, slot));
-            state.touched = true;
-        }
-        Ok(())
+        Ok(Message { info: info.unbind(), view, state: Guarded::new(state) })
     }
 
     /// A message from a mapping of field names to values.
@@ -257,14 +226,15 @@ impl Message {
         info: &Bound<'py, ClassInfo>,
         from: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Message>> {
-        let mut message = Message::fresh(info, None, None);
-        message.fill(py, info, from)?;
-        message.into_object(info)
+        let mut state = State::default();
+        fill(py, info, &mut state, from)?;
+        Message { info: info.clone().unbind(), view: None, state: Guarded::new(state) }
+            .into_object(info)
     }
 
-    #[inline]
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    #[inline(always)]
+    pub fn lock<'a>(&'a self, py: Python<'a>) -> Guard<'a, State> {
+        self.state.lock(py)
     }
 
     /// The core message, for reading what was not touched.
@@ -282,7 +252,7 @@ impl Message {
         spec: &Arc<FieldSpec>,
     ) -> PyResult<Py<PyAny>> {
         let unread = {
-            let mut state = self.lock();
+            let mut state = self.lock(py);
             match state.slot(spec) {
                 Slot::Bits(bits) => return convert::from_bits(py, &spec.elem, *bits),
                 Slot::Obj(obj) => return Ok(obj.clone_ref(py)),
@@ -296,13 +266,15 @@ impl Message {
                 Slot::Absent => false,
                 Slot::Unread if spec.plain => {
                     let Some(core) = self.core() else { return convert::default(py, spec) };
-                    let value = core.try_get(&spec.field).map_err(convert::value_error)?;
-                    let obj = convert::from_core(py, &spec.elem, value)?;
-                    if spec.elem.is_text() {
-                        // made under the lock: a text is nothing the garbage collector looks at
-                        let _ = state.put(self.info.get(), spec, Slot::Obj(obj.clone_ref(py)));
+                    if spec.elem.kind == Kind::String && spec.elem.utf8 {
+                        let text = core.str(&spec.field).map_err(convert::value_error)?;
+                        // made under the guard: a text is nothing the garbage collector looks at
+                        let obj = PyString::new(py, text).into_any().unbind();
+                        drop(state.put(self.info.get(), spec, Slot::Obj(obj.clone_ref(py))));
+                        return Ok(obj);
                     }
-                    return Ok(obj);
+                    let value = core.try_get(&spec.field).map_err(convert::value_error)?;
+                    return convert::from_core(py, &spec.elem, value);
                 }
                 Slot::Unread => true,
             }
@@ -323,7 +295,7 @@ impl Message {
             _ => None,
         };
         let info = self.info.bind(py);
-        let detached = self.lock().parent.is_some();
+        let detached = self.lock(py).parent.is_some();
         let owner = || detached.then(|| this.clone().unbind());
         let (obj, weak) = match (spec.shape, present) {
             (Shape::Single, Some((view, Value::Message(child)))) => {
@@ -350,7 +322,7 @@ impl Message {
         };
         // somebody else may have read or written the field meanwhile: theirs counts
         let (answer, _dropped) = {
-            let mut state = self.lock();
+            let mut state = self.lock(py);
             let theirs = match state.slot(spec) {
                 Slot::Obj(obj) => Some(obj.clone_ref(py)),
                 Slot::Weak(weak) => weak.bind(py).upgrade().map(Bound::unbind),
@@ -378,7 +350,7 @@ impl Message {
         }
         if spec.shape != Shape::Single {
             // `m.list += [...]` sets the field to the container it already has
-            let mine = match self.lock().slot(spec) {
+            let mine = match self.lock(py).slot(spec) {
                 Slot::Obj(obj) => obj.as_ptr() == value.as_ptr(),
                 Slot::Weak(weak) => weak.bind(py).upgrade().is_some_and(|o| o.is(value)),
                 _ => false,
@@ -389,7 +361,7 @@ impl Message {
         }
         let slot = Slot::from(convert::field(py, self.info.bind(py), spec, value)?);
         attach(py, this);
-        let dropped = self.lock().write(self.info.get(), spec, slot);
+        let dropped = self.lock(py).write(self.info.get(), spec, slot);
         drop(dropped);
         Ok(())
     }
@@ -398,7 +370,7 @@ impl Message {
     pub fn unset(&self, py: Python<'_>, this: &Bound<'_, Message>, spec: &Arc<FieldSpec>) {
         attach(py, this);
         let dropped = {
-            let mut state = self.lock();
+            let mut state = self.lock(py);
             state.touched = true;
             state.put(self.info.get(), spec, Slot::Absent)
         };
@@ -408,7 +380,7 @@ impl Message {
     /// Whether a field is set: for fields without presence, whether it is not zero or empty.
     pub fn is_set(&self, py: Python<'_>, spec: &FieldSpec) -> bool {
         let obj = {
-            let state = self.lock();
+            let state = self.lock(py);
             match state.slot(spec) {
                 Slot::Absent | Slot::Weak(_) => return false,
                 Slot::Bits(bits) => return spec.presence || *bits != 0,
@@ -423,14 +395,12 @@ impl Message {
 
     /// Whether this message encodes as its core message does.
     pub fn is_clean(&self, py: Python<'_>) -> bool {
-        let state = self.lock();
+        let state = self.lock(py);
         !state.touched
-            && state.slots.iter().chain(state.extensions.iter().map(|e| &e.1)).all(
-                |slot| match slot {
-                    Slot::Obj(obj) => clean(obj.bind(py)),
-                    _ => true,
-                },
-            )
+            && state.all().all(|slot| match slot {
+                Slot::Obj(obj) => clean(obj.bind(py)),
+                _ => true,
+            })
     }
 }
 
@@ -452,7 +422,7 @@ fn clean(obj: &Bound<'_, PyAny>) -> bool {
 pub(crate) fn attach(py: Python<'_>, this: &Bound<'_, Message>) {
     let mut current = this.clone();
     loop {
-        let Some(parent) = current.get().lock().parent.take() else { return };
+        let Some(parent) = current.get().lock(py).parent.take() else { return };
         let above = parent.message.into_bound(py);
         if !adopt(&above, &parent.spec, current.as_any()) {
             return;
@@ -469,7 +439,7 @@ pub(crate) fn adopt(
 ) -> bool {
     let (py, m) = (above.py(), above.get());
     let dropped = {
-        let mut state = m.lock();
+        let mut state = m.lock(py);
         let mine = match state.slot(spec) {
             Slot::Weak(weak) => weak.bind(py).upgrade().is_some_and(|o| o.is(child)),
             _ => false,
@@ -490,4 +460,69 @@ impl From<Stored> for Slot {
             Stored::Obj(obj) => Slot::Obj(obj),
         }
     }
+}
+
+/// Sets the fields a mapping names.
+fn fill(
+    py: Python<'_>,
+    info: &Bound<'_, ClassInfo>,
+    state: &mut State,
+    from: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if let Ok(from) = from.cast_exact::<PyDict>() {
+        for (name, value) in from {
+            fill_one(py, info, state, &name, &value)?;
+        }
+        return Ok(());
+    }
+    let Ok(from) = from.cast::<PyMapping>() else {
+        return Err(PyTypeError::new_err(format!(
+            "{}: expected a mapping of field names to values, got {}",
+            info.get().full_name(),
+            super::type_name(from)
+        )));
+    };
+    for pair in from.items()? {
+        let (name, value) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        fill_one(py, info, state, &name, &value)?;
+    }
+    Ok(())
+}
+
+#[inline]
+fn fill_one(
+    py: Python<'_>,
+    info: &Bound<'_, ClassInfo>,
+    state: &mut State,
+    name: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let class = info.get();
+    state.touched = true;
+    if let Some(index) = class.position(name)
+        && let Some(spec) = class.fields.get(index)
+    {
+        let slot = match value.is_none() {
+            true => Slot::Absent,
+            false => Slot::from(convert::field(py, info, spec, value)?),
+        };
+        if state.slots.is_empty() {
+            state.slots = unread(class);
+        }
+        if spec.oneof.is_some() && !matches!(slot, Slot::Absent) {
+            drop(state.write(class, spec, slot));
+        } else if let Some(place) = state.slots.get_mut(index) {
+            *place = slot;
+        }
+        return Ok(());
+    }
+    let Some(spec) = class.find(py, name)? else {
+        return Err(PyValueError::new_err(class.no_such_field(name)));
+    };
+    let slot = match value.is_none() {
+        true => Slot::Absent,
+        false => Slot::from(convert::field(py, info, &spec, value)?),
+    };
+    drop(state.put(class, &spec, slot));
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! Until something changes, elements are read from the core message one by one; nested messages are kept once they were
 //! handed out, because they can be written to. A changed list keeps numbers as the core does and the rest as objects.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -11,10 +11,10 @@ use pyo3::types::{PyList, PySlice, PyString};
 use pyo3::{IntoPyObjectExt, PyTraverseError, PyVisit};
 use stubless_codec::{ListRef, MessageView, Value};
 
+use super::cell::{Guard, Guarded};
 use super::class::{ClassInfo, FieldSpec};
 use super::convert::{self, Stored};
 use super::instance::{Message, adopt, attach};
-use super::lock;
 
 /// Where the elements are.
 pub(crate) enum Items {
@@ -40,7 +40,7 @@ pub(crate) struct MessageList {
     info: Py<ClassInfo>,
     spec: Arc<FieldSpec>,
     view: Option<MessageView>,
-    state: Mutex<ListState>,
+    state: Guarded<ListState>,
 }
 
 impl MessageList {
@@ -50,7 +50,7 @@ impl MessageList {
         view: Option<MessageView>,
         owner: Option<Py<Message>>,
     ) -> PyResult<Bound<'py, MessageList>> {
-        let state = Mutex::new(ListState { items: Items::Core, dirty: false, owner });
+        let state = Guarded::new(ListState { items: Items::Core, dirty: false, owner });
         let list = MessageList { info: info.clone().unbind(), spec: spec.clone(), view, state };
         Bound::new(info.py(), list)
     }
@@ -63,13 +63,13 @@ impl MessageList {
     ) -> PyResult<Bound<'py, MessageList>> {
         let made = MessageList::create(info, spec, None, None)?;
         let items = made.get().converted(info, from)?;
-        *made.get().lock() = ListState { items, dirty: true, owner: None };
+        *made.get().lock(info.py()) = ListState { items, dirty: true, owner: None };
         Ok(made)
     }
 
     #[inline]
-    pub fn lock(&self) -> MutexGuard<'_, ListState> {
-        lock(&self.state)
+    pub fn lock<'a>(&'a self, py: Python<'a>) -> Guard<'a, ListState> {
+        self.state.lock(py)
     }
 
     /// The core message's list.
@@ -83,7 +83,7 @@ impl MessageList {
     }
 
     pub fn is_clean(&self, py: Python<'_>) -> bool {
-        let state = self.lock();
+        let state = self.lock(py);
         if state.dirty {
             return false;
         }
@@ -139,8 +139,17 @@ impl MessageList {
         convert::single(py, self.info.bind(py), &self.spec.elem, value)
     }
 
-    fn len(&self) -> usize {
-        match &self.lock().items {
+    /// The object at a position, if it was made.
+    #[inline]
+    pub fn made(&self, py: Python<'_>, index: usize) -> Option<Py<PyAny>> {
+        match &self.lock(py).items {
+            Items::Objs(objs) => objs.get(index)?.as_ref().map(|obj| obj.clone_ref(py)),
+            _ => None,
+        }
+    }
+
+    pub fn len(&self, py: Python<'_>) -> usize {
+        match &self.lock(py).items {
             Items::Core => self.core_len(),
             Items::Bits(bits) => bits.len(),
             Items::Objs(objs) => objs.len(),
@@ -150,7 +159,7 @@ impl MessageList {
     /// The element at a position that may be past the end.
     fn at(&self, py: Python<'_>, index: usize) -> PyResult<Option<Py<PyAny>>> {
         {
-            let state = self.lock();
+            let state = self.lock(py);
             match &state.items {
                 Items::Bits(bits) => {
                     return bits
@@ -175,8 +184,9 @@ impl MessageList {
 
     /// The message at a position of the core's list, made and kept.
     fn message(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
-        let made = self.fresh(py, index)?;
-        let mut state = self.lock();
+        let child = self.info.get().child(py, &self.spec.elem)?;
+        let made = self.fresh(child.bind(py), index)?;
+        let mut state = self.lock(py);
         if matches!(state.items, Items::Core) {
             state.items =
                 Items::Objs(std::iter::repeat_with(|| None).take(self.core_len()).collect());
@@ -190,62 +200,97 @@ impl MessageList {
         }
     }
 
-    fn fresh(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
-        let info = self.info.get().child(py, &self.spec.elem)?;
+    fn fresh(&self, child: &Bound<'_, ClassInfo>, index: usize) -> PyResult<Py<PyAny>> {
         let view = match (&self.view, self.core().and_then(|core| core.get(index))) {
             (Some(view), Some(Value::Message(m))) => view.child(m),
             _ => None,
         };
-        Ok(Message::create(info.bind(py), view, None)?.into_any().unbind())
+        Ok(Message::create(child, view, None)?.into_any().unbind())
     }
 
     /// All elements as a Python list.
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         if self.spec.elem.is_message() {
-            let all = (0..self.len()).map(|i| self.at(py, i)).collect::<PyResult<Vec<_>>>()?;
-            return PyList::new(py, all.into_iter().flatten());
+            return PyList::new(py, self.messages(py)?);
         }
         let elem = &self.spec.elem;
-        let bits = match &self.lock().items {
-            Items::Core => None,
-            Items::Bits(bits) => Some(bits.clone()),
-            Items::Objs(objs) => {
-                return PyList::new(
-                    py,
-                    objs.iter().flatten().map(|o| o.clone_ref(py)).collect::<Vec<_>>(),
-                );
+        // the guard is gone before a list is made: that can set off the garbage collector
+        let all = match &self.lock(py).items {
+            Items::Bits(bits) => Ok(bits.clone()),
+            Items::Objs(objs) => Err(objs.iter().flatten().map(|o| o.clone_ref(py)).collect()),
+            Items::Core => match self.core() {
+                Some(core) => Err(core
+                    .iter()
+                    .map(|v| convert::from_core(py, elem, v))
+                    .collect::<PyResult<Vec<_>>>()?),
+                None => Err(Vec::new()),
+            },
+        };
+        match all {
+            Ok(bits) => PyList::new(
+                py,
+                bits.into_iter()
+                    .map(|b| convert::from_bits(py, elem, b))
+                    .collect::<PyResult<Vec<_>>>()?,
+            ),
+            Err(objs) => PyList::new(py, objs),
+        }
+    }
+
+    /// All elements of a list of messages, made and kept.
+    fn messages(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        let mut missing: Vec<(usize, Py<PyAny>)> = Vec::new();
+        {
+            let wanted: Vec<usize> = match &self.lock(py).items {
+                Items::Core => (0..self.core_len()).collect(),
+                Items::Bits(_) => Vec::new(),
+                Items::Objs(objs) if objs.iter().all(Option::is_some) => {
+                    return Ok(objs.iter().flatten().map(|o| o.clone_ref(py)).collect());
+                }
+                Items::Objs(objs) => (0..objs.len()).filter(|&i| objs[i].is_none()).collect(),
+            };
+            if !wanted.is_empty() {
+                let child = self.info.get().child(py, &self.spec.elem)?;
+                let child = child.bind(py);
+                for index in wanted {
+                    missing.push((index, self.fresh(child, index)?));
+                }
             }
-        };
-        let all = match (bits, self.core()) {
-            (Some(bits), _) => bits
-                .into_iter()
-                .map(|b| convert::from_bits(py, elem, b))
-                .collect::<PyResult<Vec<_>>>()?,
-            (None, Some(core)) => core
-                .iter()
-                .map(|v| convert::from_core(py, elem, v))
-                .collect::<PyResult<Vec<_>>>()?,
-            (None, None) => Vec::new(),
-        };
-        PyList::new(py, all)
+        }
+        let mut state = self.lock(py);
+        if matches!(state.items, Items::Core) {
+            state.items =
+                Items::Objs(std::iter::repeat_with(|| None).take(self.core_len()).collect());
+        }
+        let Items::Objs(objs) = &mut state.items else { return Ok(Vec::new()) };
+        let mut dropped = Vec::new();
+        for (index, made) in missing {
+            match objs.get_mut(index) {
+                Some(place @ None) => *place = Some(made),
+                _ => dropped.push(made),
+            }
+        }
+        let all = objs.iter().flatten().map(|o| o.clone_ref(py)).collect();
+        drop(state);
+        Ok(all)
     }
 
     /// Brings the elements out of the core message, so that they can be changed.
     fn own(&self, py: Python<'_>) -> PyResult<()> {
-        if matches!(self.lock().items, Items::Bits(_)) {
+        if matches!(self.lock(py).items, Items::Bits(_)) {
             return Ok(());
         }
         if !self.is_objects() {
             let bits: Vec<u64> = self
                 .core()
                 .map_or(Vec::new(), |core| core.iter().map(convert::core_bits).collect());
-            let mut state = self.lock();
+            let mut state = self.lock(py);
             if matches!(state.items, Items::Core) {
                 state.items = Items::Bits(bits);
             }
             return Ok(());
         }
-        let whole = match &self.lock().items {
+        let whole = match &self.lock(py).items {
             Items::Objs(objs) => objs.iter().all(Option::is_some),
             _ => false,
         };
@@ -253,7 +298,7 @@ impl MessageList {
             return Ok(());
         }
         let all = self.snapshot(py)?;
-        let mut state = self.lock();
+        let mut state = self.lock(py);
         let incomplete = match &state.items {
             Items::Objs(objs) => objs.iter().any(Option::is_none),
             _ => true,
@@ -271,7 +316,7 @@ impl MessageList {
         let (py, this) = (slf.py(), slf.get());
         this.own(py)?;
         let owner = {
-            let mut state = this.lock();
+            let mut state = this.lock(py);
             state.dirty = true;
             state.owner.take()
         };
@@ -289,14 +334,14 @@ impl MessageList {
         let this = slf.get();
         let items = this.converted(this.info.bind(slf.py()), with)?;
         MessageList::begin_write(slf)?;
-        let old = std::mem::replace(&mut this.lock().items, items);
+        let old = std::mem::replace(&mut this.lock(slf.py()).items, items);
         drop(old);
         Ok(())
     }
 
     fn push(slf: &Bound<'_, Self>, items: Items) -> PyResult<()> {
         MessageList::begin_write(slf)?;
-        let mut state = slf.get().lock();
+        let mut state = slf.get().lock(slf.py());
         match (&mut state.items, items) {
             (Items::Bits(bits), Items::Bits(more)) => bits.extend(more),
             (Items::Objs(objs), Items::Objs(more)) => objs.extend(more),
@@ -305,8 +350,8 @@ impl MessageList {
         Ok(())
     }
 
-    fn position(&self, index: isize, what: &str) -> PyResult<usize> {
-        let len = self.len();
+    fn position(&self, py: Python<'_>, index: isize, what: &str) -> PyResult<usize> {
+        let len = self.len(py);
         let at = if index < 0 { index + len as isize } else { index };
         match usize::try_from(at) {
             Ok(at) if at < len => Ok(at),
@@ -329,15 +374,15 @@ impl MessageList {
 
 #[pymethods]
 impl MessageList {
-    fn __len__(&self) -> usize {
-        self.len()
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.len(py)
     }
 
     fn __getitem__(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         if index.is_instance_of::<PySlice>() {
             return Ok(self.snapshot(py)?.as_any().get_item(index)?.unbind());
         }
-        let at = self.position(index.extract()?, "index")?;
+        let at = self.position(py, index.extract()?, "index")?;
         match self.at(py, at)? {
             Some(value) => Ok(value),
             None => Err(PyIndexError::new_err(format!(
@@ -358,10 +403,10 @@ impl MessageList {
             all.as_any().set_item(index, value)?;
             return MessageList::replace(slf, all.as_any());
         }
-        let at = this.position(index.extract()?, "index")?;
+        let at = this.position(py, index.extract()?, "index")?;
         let stored = this.one(py, value)?;
         MessageList::begin_write(slf)?;
-        let _old = match (&mut this.lock().items, stored) {
+        let _old = match (&mut this.lock(py).items, stored) {
             (Items::Bits(bits), Stored::Bits(new)) => {
                 if let Some(place) = bits.get_mut(at) {
                     *place = new;
@@ -424,10 +469,10 @@ impl MessageList {
     #[pyo3(signature = (index=-1))]
     fn pop(slf: &Bound<'_, Self>, index: isize) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let at = this.position(index, "pop index")?;
+        let at = this.position(py, index, "pop index")?;
         MessageList::begin_write(slf)?;
         let value = this.at(py, at)?;
-        let _old = match &mut this.lock().items {
+        let _old = match &mut this.lock(py).items {
             Items::Bits(bits) if at < bits.len() => {
                 bits.remove(at);
                 None
@@ -539,7 +584,7 @@ impl MessageList {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.info)?;
-        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        let Some(state) = self.state.visit(&visit) else { return Ok(()) };
         if let Some(owner) = &state.owner {
             visit.call(owner)?;
         }
@@ -550,10 +595,11 @@ impl MessageList {
     }
 
     fn __clear__(&self) {
-        let old = {
-            let mut state = self.lock();
-            (std::mem::replace(&mut state.items, Items::Core), state.owner.take())
-        };
-        drop(old);
+        Python::attach(|py| {
+            let mut state = self.lock(py);
+            let old = (std::mem::replace(&mut state.items, Items::Core), state.owner.take());
+            drop(state);
+            drop(old);
+        });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The length is the core message's until something changes; the first lookup makes a dict of all entries.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
@@ -10,10 +10,10 @@ use pyo3::types::{PyDict, PyMapping};
 use pyo3::{IntoPyObjectExt, PyTraverseError, PyVisit};
 use stubless_codec::{MapRef, MessageView, Value};
 
+use super::cell::{Guard, Guarded};
 use super::class::{ClassInfo, FieldSpec};
 use super::convert::{self, Stored};
 use super::instance::{Message, adopt, attach};
-use super::lock;
 
 struct MapState {
     /// All entries, once they were asked for.
@@ -30,7 +30,7 @@ pub(crate) struct MessageMap {
     info: Py<ClassInfo>,
     spec: Arc<FieldSpec>,
     view: Option<MessageView>,
-    state: Mutex<MapState>,
+    state: Guarded<MapState>,
 }
 
 impl MessageMap {
@@ -40,7 +40,7 @@ impl MessageMap {
         view: Option<MessageView>,
         owner: Option<Py<Message>>,
     ) -> PyResult<Bound<'py, MessageMap>> {
-        let state = Mutex::new(MapState { dict: None, dirty: false, owner });
+        let state = Guarded::new(MapState { dict: None, dirty: false, owner });
         let map = MessageMap { info: info.clone().unbind(), spec: spec.clone(), view, state };
         Bound::new(info.py(), map)
     }
@@ -54,12 +54,13 @@ impl MessageMap {
         let made = MessageMap::create(info, spec, None, None)?;
         let dict = PyDict::new(info.py());
         made.get().fill(info.py(), &dict, from)?;
-        *made.get().lock() = MapState { dict: Some(dict.unbind()), dirty: true, owner: None };
+        *made.get().lock(info.py()) =
+            MapState { dict: Some(dict.unbind()), dirty: true, owner: None };
         Ok(made)
     }
 
-    fn lock(&self) -> MutexGuard<'_, MapState> {
-        lock(&self.state)
+    fn lock<'a>(&'a self, py: Python<'a>) -> Guard<'a, MapState> {
+        self.state.lock(py)
     }
 
     /// The core message's map.
@@ -68,12 +69,12 @@ impl MessageMap {
     }
 
     pub fn dict_if_made(&self, py: Python<'_>) -> Option<Py<PyDict>> {
-        self.lock().dict.as_ref().map(|d| d.clone_ref(py))
+        self.lock(py).dict.as_ref().map(|d| d.clone_ref(py))
     }
 
     pub fn is_clean(&self, py: Python<'_>) -> bool {
         let dict = {
-            let state = self.lock();
+            let state = self.lock(py);
             match (&state.dict, state.dirty) {
                 (_, true) => return false,
                 (Some(dict), _) if self.spec.elem.is_message() => dict.clone_ref(py),
@@ -158,7 +159,7 @@ impl MessageMap {
                 made.set_item(convert::from_core(py, key, k)?, v)?;
             }
         }
-        let mut state = self.lock();
+        let mut state = self.lock(py);
         match &state.dict {
             Some(theirs) => Ok(theirs.bind(py).clone()),
             None => {
@@ -173,7 +174,7 @@ impl MessageMap {
         let (py, this) = (slf.py(), slf.get());
         let dict = this.dict(py)?;
         let owner = {
-            let mut state = this.lock();
+            let mut state = this.lock(py);
             state.dirty = true;
             state.owner.take()
         };
@@ -380,7 +381,7 @@ impl MessageMap {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.info)?;
-        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        let Some(state) = self.state.visit(&visit) else { return Ok(()) };
         if let Some(owner) = &state.owner {
             visit.call(owner)?;
         }
@@ -388,10 +389,11 @@ impl MessageMap {
     }
 
     fn __clear__(&self) {
-        let old = {
-            let mut state = self.lock();
-            (state.dict.take(), state.owner.take())
-        };
-        drop(old);
+        Python::attach(|py| {
+            let mut state = self.lock(py);
+            let old = (state.dict.take(), state.owner.take());
+            drop(state);
+            drop(old);
+        });
     }
 }

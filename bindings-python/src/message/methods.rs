@@ -13,7 +13,7 @@ use stubless_codec::Message as Core;
 use stubless_codec::json::{JsonParseOptions, JsonPrintOptions};
 
 use super::class::{ClassInfo, FieldSpec, Shape};
-use super::instance::{Message, Slot, attach};
+use super::instance::{Message, Rare, Slot, attach};
 use super::list::MessageList;
 use super::map::MessageMap;
 use super::{convert, encode, known, show, type_name};
@@ -142,7 +142,7 @@ fn merge_into(into: &Bound<'_, Message>, from: &Bound<'_, Message>) -> PyResult<
     if let Some(core) = other.core() {
         specs.extend(core.fields().filter(|f| f.0.is_extension()).map(|f| info.extension(py, f.0)));
     }
-    for (spec, _) in &other.lock().extensions {
+    for (spec, _) in other.lock(py).extensions() {
         if !specs.iter().any(|s| s.field == spec.field) {
             specs.push(spec.clone());
         }
@@ -176,10 +176,14 @@ fn merge_into(into: &Bound<'_, Message>, from: &Bound<'_, Message>) -> PyResult<
     }
     let mut unknown: Vec<u8> =
         other.core().map_or(Vec::new(), |core| core.unknown().flatten().copied().collect());
-    unknown.extend_from_slice(&other.lock().unknown);
-    let mut state = m.lock();
+    if let Some(rare) = &other.lock(py).rare {
+        unknown.extend_from_slice(&rare.unknown);
+    }
+    let mut state = m.lock(py);
     state.touched = true;
-    state.unknown.extend_from_slice(&unknown);
+    if !unknown.is_empty() {
+        state.rare.get_or_insert_default().unknown.extend_from_slice(&unknown);
+    }
     Ok(())
 }
 
@@ -441,21 +445,19 @@ impl Message {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.info)?;
-        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        let Some(state) = self.state.visit(&visit) else { return Ok(()) };
         if let Some(parent) = &state.parent {
             visit.call(&parent.message)?;
         }
-        state.slots.iter().chain(state.extensions.iter().map(|e| &e.1)).try_for_each(|slot| {
-            match slot {
-                Slot::Obj(obj) => visit.call(obj),
-                Slot::Weak(weak) => visit.call(weak),
-                _ => Ok(()),
-            }
+        state.all().try_for_each(|slot| match slot {
+            Slot::Obj(obj) => visit.call(obj),
+            Slot::Weak(weak) => visit.call(weak),
+            _ => Ok(()),
         })
     }
 
     fn __clear__(&self) {
-        let old = std::mem::take(&mut *self.lock());
+        let old = Python::attach(|py| std::mem::take(&mut *self.lock(py)));
         drop(old);
     }
 }
@@ -500,14 +502,10 @@ fn clear(message: &Bound<'_, Message>, name: Option<&Bound<'_, PyAny>>) -> PyRes
         }
     }
     let old = {
-        let mut state = m.lock();
+        let mut state = m.lock(py);
         state.touched = true;
-        state.unknown.clear();
-        state.drop_unknown = true;
-        (
-            std::mem::replace(&mut state.slots, empty),
-            std::mem::replace(&mut state.extensions, extensions),
-        )
+        let rare = Box::new(Rare { extensions, unknown: Vec::new(), drop_unknown: true });
+        (std::mem::replace(&mut state.slots, empty), state.rare.replace(rare))
     };
     drop(old);
     Ok(())

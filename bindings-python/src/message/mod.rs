@@ -6,6 +6,7 @@
 //! its own, under which no Python code ever runs and no other object's lock is waited for, but down a tree of untouched
 //! messages.
 
+mod cell;
 mod class;
 mod convert;
 mod encode;
