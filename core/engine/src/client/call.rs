@@ -407,11 +407,8 @@ impl Call {
                 };
                 let connection = connection.clone();
                 let headers = self.headers();
-                let end = self.replay.half_closed
-                    && self.replay.first.is_none()
-                    && self.unsent.is_empty();
                 let authority = &self.channel.0.authority;
-                match connection.open(place, authority, &self.method.path, headers, end) {
+                match connection.open(place, authority, &self.method.path, headers) {
                     Ok(stream) => self.opened(Stream::Http2(stream)),
                     Err(error) => self.retry_unseen(&error.0),
                 }

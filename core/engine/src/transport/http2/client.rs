@@ -137,14 +137,14 @@ impl ClientConnection {
         }
     }
 
-    /// Opens a stream with its request headers.
+    /// Opens a stream with its request headers. END_STREAM never goes with them: gRPC asks for an empty DATA frame where
+    /// there is no message, and grpc-go's server waits for it (PROTOCOL-HTTP2.md, "EOS").
     pub(crate) fn open(
         &self,
         place: Place,
         authority: &http::uri::Authority,
         path: &http::uri::PathAndQuery,
         headers: HeaderMap,
-        end: bool,
     ) -> Result<ClientStream, Unavailable> {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
@@ -157,7 +157,7 @@ impl ClientConnection {
         *request.headers_mut() = headers;
         let mut send = self.send.clone();
         let (response, sending) = send
-            .send_request(request, end)
+            .send_request(request, false)
             .map_err(|error| Unavailable(lost_text(&error, &self.meter)))?;
         Ok(ClientStream::new(response, sending, self.meter.clone(), place.0))
     }
