@@ -102,10 +102,12 @@ test-interop: install setup-peers
 	@cargo build --quiet --release -p stubless -p stubless-engine --examples --locked
 	$(VENV)/bin/python -m pytest $(PYTEST) tests
 
-# protobuf's own suite, binary and JSON; what fails is listed in build/conformance-protobuf.
+# protobuf's own suite, binary and JSON; what fails is listed in build/conformance-protobuf. Then random messages and
+# broken JSON against Python's protobuf, by way of the same testee.
 .PHONY: conformance
-conformance: setup-base
+conformance: setup-base venv
 	@scripts/conformance.sh
+	$(VENV)/bin/python tests/conformance-protobuf/differential.py
 
 # ---- read ---------------------------------------------------------------------------------------------------------
 
