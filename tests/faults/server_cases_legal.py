@@ -229,8 +229,8 @@ def wrong_length(kind: int, name: str, lengths: list[int], stream: int, during_c
             for n in lengths]
 
 
-def hpack_case(name: str, block: bytes, debt: str = PROTOCOL) -> Case:
-    return raw("15a", name, "GOAWAY:9", headers(1, block, True), debt=debt)
+def hpack_case(name: str, block: bytes) -> Case:
+    return raw("15a", name, "GOAWAY:9", headers(1, block, True))
 
 
 def junk(name: str, said: bytes) -> Case:

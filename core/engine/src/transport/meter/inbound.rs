@@ -7,6 +7,7 @@ use super::config::Side;
 use super::frames::{
     ACK, END_HEADERS, END_STREAM, ErrorCode, GoAway, HEADER_LEN, Head, Kind, PREFACE, PeerSettings,
 };
+use super::hpack::Blocks;
 use super::rules::{Rules, Violation};
 use crate::time::Time;
 
@@ -36,6 +37,8 @@ pub(super) struct Inbound {
     pub(super) head: Option<Head>,
     /// The stream whose header block is open.
     pub(super) block: Option<u32>,
+    /// Header blocks, for when h2 cannot read one.
+    pub(super) blocks: Blocks,
     /// The payload is copied to `payload`.
     collecting: bool,
     payload: Vec<u8>,
@@ -56,6 +59,7 @@ impl Inbound {
             left: 0,
             head: None,
             block: None,
+            blocks: Blocks::default(),
             collecting: false,
             payload: Vec::new(),
             held: [0; HEADER_LEN],
@@ -80,6 +84,7 @@ impl Inbound {
         // where the current frame begins in what is kept
         let mut start = 0;
         self.held_len = 0;
+        self.blocks.worked_off(self.block.is_some());
         loop {
             let rest = bytes.len() - at;
             if self.preface_left > 0 && rest > 0 {
@@ -95,7 +100,9 @@ impl Inbound {
             }
             if self.left > 0 {
                 let n = rest.min(self.left as usize);
-                if self.collecting {
+                if self.block.is_some() {
+                    self.blocks.push(&bytes[at..at + n]);
+                } else if self.collecting {
                     self.payload.extend_from_slice(&bytes[at..at + n]);
                 }
                 if gap > 0 {
@@ -221,6 +228,7 @@ impl Inbound {
                     rules.call_opened(head.stream, now);
                 }
                 self.block = Some(head.stream);
+                self.blocks.begin(head);
             }
             Kind::DATA => return refuse(PROTOCOL, WRONG_STREAM, head),
             Kind::PRIORITY => {
@@ -283,7 +291,7 @@ impl Inbound {
                 }
                 rules.window_update(now)?;
             }
-            Kind::CONTINUATION => {}
+            Kind::CONTINUATION => self.blocks.begin(head),
             _ => rules.unknown(now)?,
         }
         Ok(true)

@@ -14,6 +14,7 @@
 
 mod config;
 mod frames;
+mod hpack;
 mod inbound;
 mod io;
 mod outbound;
@@ -169,7 +170,12 @@ impl<T> Meter<T> {
                 goaway.text.clone_from(&self.shared.lock().goaway_text);
             }
         } else {
-            if goaway.text.is_empty()
+            if goaway.code == ErrorCode::PROTOCOL_ERROR
+                && let Some((head, why)) = self.inbound.blocks.broken()
+            {
+                goaway.code = ErrorCode::COMPRESSION_ERROR;
+                goaway.text = format!("HPACK: {why}: {head}");
+            } else if goaway.text.is_empty()
                 && let Some(head) = &self.inbound.head
             {
                 goaway.text = format!("last frame read: {head}");

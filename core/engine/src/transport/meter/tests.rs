@@ -468,12 +468,41 @@ fn h2s_own_goaway_gets_the_text_from_above_wherever_it_is_cut() {
 #[test]
 fn h2s_error_goaway_says_which_frame_came_last() {
     let mut meter = TestMeter::client_with_call();
-    meter.peer_sends(&frame(HEADERS, 0x4, 1, b"bad"));
+    meter.peer_sends(&frame(HEADERS, 0x4, 1, b"\x88"));
     meter.read();
     meter.write(&frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]));
     let reason = meter.handle.close_reason().expect("a reason");
     assert_eq!((reason.by, reason.code), (ClosedBy::Us, ErrorCode::PROTOCOL_ERROR));
     assert!(reason.text.contains("HEADERS frame"), "{reason}");
+}
+
+#[test]
+fn a_block_that_is_no_hpack_is_told_from_one_with_wrong_fields() {
+    let broken: [&[u8]; 9] = [
+        b"\x80",                     // index 0
+        b"\xbe",                     // an index into an empty table
+        b"\xff\x80\x80\x10",         // a huge one
+        b"\xff\xff\xff\xff\xff\xff", // without end
+        b"\x00\x81\x00\x01v",        // Huffman: padded with zeros
+        b"\x00\x01a\x82\xff\xff",    // padded by a whole byte
+        b"\x00\x01a\x84\xff\xff\xff\xff",
+        b"\x3f\xe1\xff\x03", // a table of 64 KiB
+        b"\x82\x20",         // a table size after a field
+    ];
+    let fine: [&[u8]; 4] =
+        [b"\x82\x86\x84", b"\x40\x01a\x01b\xbe", b"\x00\x03X-A\x01v", b"\x00\x01a\x82\x1f\x1f"];
+    let all = broken.iter().map(|block| (block, 9)).chain(fine.iter().map(|block| (block, 1)));
+    for (block, code) in all {
+        let mut meter = TestMeter::server();
+        meter.greet();
+        let padded = [&[3], *block, &[0; 3]].concat();
+        meter.peer_sends(&frame(HEADERS, 0x4 | 0x8, 1, &padded));
+        meter.read();
+        meter.write(&frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]));
+        let reason = meter.handle.close_reason().expect("a reason");
+        assert_eq!(reason.code, ErrorCode(code), "{block:x?}: {reason}");
+        assert!(reason.text.contains("HEADERS"), "{reason}");
+    }
 }
 
 #[test]
