@@ -60,6 +60,11 @@ impl Channel {
         &self.schema
     }
 
+    /// The same channel with another schema.
+    pub fn with_schema(&self, schema: &Schema) -> Channel {
+        Channel { inner: self.inner.clone(), schema: schema.clone() }
+    }
+
     /// The state now; `try_to_connect` leaves IDLE.
     pub fn state(&self, try_to_connect: bool) -> Connectivity {
         self.inner.state(try_to_connect)

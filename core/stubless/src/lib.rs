@@ -63,6 +63,7 @@ mod error;
 mod runtime;
 mod server;
 mod service;
+mod services;
 mod stream;
 mod tls;
 
@@ -74,6 +75,7 @@ pub use context::Context;
 pub use error::{Detail, Error, RpcError};
 pub use server::{Server, ServerBuilder};
 pub use service::{Requests, Responder, Service};
+pub use services::{Health, Reflection, ServingStatus, reflect};
 pub use stream::Streaming;
 pub use tls::{ClientTls, ClientTlsConfig, ServerTls, ServerTlsConfig};
 

@@ -462,6 +462,33 @@ async fn ten_thousand_calls_at_once_wait_their_turn_on_one_connection() -> Outco
     Ok(())
 }
 
+#[tokio::test]
+async fn health_and_reflection_are_one_call_each() -> Outcome {
+    let f = Fixture::new()?;
+    let health = f.server.enable_health()?;
+    f.server.enable_reflection()?;
+    let port = f.server.listen("127.0.0.1:0")?;
+    let target = format!("127.0.0.1:{port}");
+    let schema = stubless::reflect(&target).await?;
+    let mut names: Vec<_> = schema.services().map(|s| s.full_name().to_owned()).collect();
+    names.sort();
+    assert!(names.contains(&"t.Echo".to_owned()), "{names:?}");
+    let channel = Channel::connect(&target, &schema)?;
+    let msg = schema.message("t.Msg").ok_or("reflected")?;
+    assert_eq!(
+        text(&channel.unary("t.Echo/Unary", make(&msg, "by reflection", 0)).await?.message),
+        "by reflection"
+    );
+
+    use stubless::ServingStatus::{NotServing, Serving};
+    assert_eq!(channel.health("", Options::new()).await?, Serving);
+    let unknown = channel.health("t.Echo", Options::new()).await.expect_err("not set yet");
+    assert_eq!(unknown.code(), Some(Code::NotFound));
+    health.set("t.Echo", NotServing);
+    assert_eq!(channel.health("t.Echo", Options::new()).await?, NotServing);
+    Ok(())
+}
+
 #[derive(Clone, Default)]
 struct Watch(Arc<std::sync::Mutex<Vec<String>>>);
 
