@@ -60,13 +60,20 @@ export CONFORMANCE_SET=$work/set.binpb
 cargo build --quiet --locked -p stubless-conformance-protobuf
 testee=${CARGO_TARGET_DIR:-$root/target}/debug/stubless-conformance-protobuf
 
-status=0
+# the runner puts its deepest messages on its own stack
+ulimit -s unlimited 2>/dev/null || true
 rm -f "$work"/*failing_tests.txt
-"${runner[@]}" --enforce_recommended --maximum_edition UNSTABLE --output_dir "$work/" "$@" "$testee" \
-    >"$work/log" 2>&1 || status=$?
-# the runner's two suites: binary and JSON, then the text format
-grep -E '^CONFORMANCE SUITE|unexpected|^ERROR' "$work/log" || true
-if [ "$status" != 0 ]; then
-    echo "conformance: failed (exit status $status); see $work/log" >&2
-fi
-exit "$status"
+run() {
+    local name=$1 status=0
+    shift
+    "${runner[@]}" --enforce_recommended --maximum_edition UNSTABLE --output_dir "$work/" "$@" "$testee" \
+        >"$work/$name.log" 2>&1 || status=$?
+    # two suites a run: binary and JSON first, then the text format
+    echo "$name: $(grep -E '^CONFORMANCE SUITE|unexpected|^ERROR' "$work/$name.log" | head -n 40)"
+    if [ "$status" != 0 ]; then
+        echo "conformance: failed (exit status $status); see $work/$name.log" >&2
+        exit "$status"
+    fi
+}
+run conformance "$@"
+[ $# != 0 ] || run performance --performance

@@ -3,6 +3,7 @@
 use super::error::{JsonError, JsonErrorKind as Kind};
 use super::write::{Result, Writer, no_form};
 use super::{field_mask, time};
+use crate::error::DecodeErrorKind;
 use crate::message::raw::{Place, RawMessage};
 use crate::schema::WellKnown;
 use crate::schema::table::{FieldEntry, MessageTable, Symbol};
@@ -108,11 +109,16 @@ impl<'t> Writer<'t> {
             || JsonError::new(Kind::Memory, 0, "Anys inside each other need too much memory");
         let before = self.memory;
         self.memory = before.checked_sub(value.len()).ok_or_else(full)?;
-        let limits = Limits::default()
-            .with_max_depth(depth.min(Limits::default().max_depth))
-            .with_max_memory_bytes(self.memory);
-        let inner = wire::decode_copied(&raw.share_tables(), table, value, &limits)
-            .map_err(|e| bad(e.to_string()))?;
+        let limits = Limits::default().with_max_memory_bytes(self.memory);
+        let inner =
+            wire::decode_copied(&raw.share_tables(), table, value, &limits).map_err(|e| {
+                let kind = match e.kind() {
+                    DecodeErrorKind::TooDeep => Kind::TooDeep,
+                    DecodeErrorKind::Memory => Kind::Memory,
+                    _ => Kind::Any,
+                };
+                JsonError::new(kind, 0, e.to_string())
+            })?;
         self.memory = before.checked_sub(inner.memory_bytes()).ok_or_else(full)?;
         self.open(b'{');
         self.separate(true);
@@ -120,9 +126,6 @@ impl<'t> Writer<'t> {
         self.colon();
         self.string(url.as_bytes());
         if matches!(table.info.well_known, None | Some(WellKnown::Empty)) {
-            let Some(depth) = depth.checked_sub(1) else {
-                return Err(JsonError::new(Kind::TooDeep, 0, "nested too deep"));
-            };
             self.members(inner.raw(), table, depth, false)?;
         } else {
             self.separate(false);

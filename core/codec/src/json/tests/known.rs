@@ -301,6 +301,17 @@ fn anys_in_anys_whose_types_come_last_are_read_ahead_once() {
 }
 
 #[test]
+fn whatever_depth_was_read_is_printed() {
+    let deep = JsonParseOptions::new().max_depth(u32::MAX);
+    let any = schema().message("google.protobuf.Any").unwrap();
+    for open in [r#"{"@type":"a/google.protobuf.Any","value":"#, r#"{"@type":"a/t.M","any":"#] {
+        let text = format!("{}{{}}{}", open.repeat(199), "}".repeat(199));
+        let message = any.from_json_with(&text, &deep).unwrap();
+        assert_eq!(message.to_json().unwrap(), text);
+    }
+}
+
+#[test]
 fn an_any_that_cannot_be_read_has_no_form() {
     let ty = schema().message("google.protobuf.Any").unwrap();
     for (url, value) in

@@ -470,3 +470,19 @@ fn errors_say_where_in_the_text_and_where_in_the_message() {
     let e = two().from_json(r#"{"[two.xm]":{"n":"a"}}"#).unwrap_err();
     assert_eq!(e.path(), "[two.xm].n");
 }
+
+#[test]
+fn fields_are_told_apart_however_many_there_are() {
+    let fields: String = (1..=400).map(|i| format!("int32 f{i} = {i};")).collect();
+    let source = format!(r#"syntax = "proto3"; package w; message Wide {{ {fields} }}"#);
+    let schema = Schema::from_source([("w.proto", source.as_str())]).unwrap();
+    let ty = schema.message("w.Wide").unwrap();
+    // backwards, so that no guess is right
+    let members: Vec<String> = (1..=400).rev().map(|i| format!(r#""f{i}":{i}"#)).collect();
+    let text = format!("{{{}}}", members.join(","));
+    assert_eq!(ty.from_json(&text).unwrap().fields().count(), 400);
+    for again in [1, 63, 64, 65, 128, 129, 192, 193, 400] {
+        let text = format!(r#"{{{},"f{again}":0}}"#, members.join(","));
+        assert_eq!(refused(&ty, &text), Duplicate, "f{again}");
+    }
+}
