@@ -11,6 +11,7 @@ mod message;
 mod metadata;
 mod options;
 mod schema;
+mod server;
 mod tls;
 
 use pyo3::prelude::*;
@@ -26,5 +27,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     call::register(m)?;
     channel::register(m)?;
     aio::register(m)?;
+    server::register(m)?;
     Ok(())
 }

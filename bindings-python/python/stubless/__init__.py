@@ -21,7 +21,7 @@ from ._core import (
 # ---- calls ----
 from . import aio
 from ._client import CallMetadata, Channel, ClientCall, Service, connect
-from ._core import TLS, Metadata, ServerTLS
+from ._core import TLS, Context, Health, Metadata, ServerTLS, TLSIdentity
 from ._errors import (
     Aborted,
     AlreadyExists,
@@ -43,6 +43,7 @@ from ._errors import (
     Unimplemented,
     Unknown,
 )
+from ._server import Server, ServerCall, health
 from ._lifetime import install as _install
 
 _install()
@@ -88,6 +89,12 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Unknown",
+    "Context",
+    "Health",
+    "Server",
+    "ServerCall",
+    "TLSIdentity",
+    "health",
     "aio",
     "connect",
 ]

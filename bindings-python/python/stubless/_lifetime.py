@@ -19,6 +19,8 @@ def install() -> None:
 
 def _end() -> None:
     from ._aio_loop import _forget_all
+    from ._server import _stop_all
 
+    _stop_all()
     _forget_all()
     _core._shutdown()

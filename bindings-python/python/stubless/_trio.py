@@ -49,7 +49,7 @@ async def wait(waiting: Any) -> Any:
 
         def abort(_: object, parked: Any = value, wake: Any = wake) -> Any:
             parked.remove_done_callback(wake)
-            waiting.close()
+            waiting._give_up()
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)

@@ -10,7 +10,7 @@ use stubless_engine::status::Status;
 
 use super::future::{Parked, cancelled_error, stop, thrown};
 use super::hub::Hub;
-use super::stream::Wait;
+use super::wait::{Wait, Waitable};
 use crate::call::{Coded, done};
 use crate::engine::ForkSafe;
 use crate::metadata::to_py;
@@ -117,10 +117,6 @@ impl AsyncCall {
         }
     }
 
-    pub(crate) fn hub(&self) -> &Py<Hub> {
-        &self.hub
-    }
-
     pub(crate) fn park(&self, py: Python<'_>) -> PyResult<Py<Parked>> {
         let mut state = self.lock();
         if let Some(parked) = &state.parked {
@@ -193,6 +189,11 @@ impl AsyncCall {
         self.give_up(py).map(|_| ())
     }
 
+    /// Under trio: the wait was cancelled.
+    fn _give_up(&self, py: Python<'_>) -> PyResult<()> {
+        self.give_up(py).map(|_| ())
+    }
+
     /// `(True, answer)`, or `(False, what to wait on)`.
     fn _poll(slf: &Bound<'_, Self>) -> PyResult<(bool, Py<PyAny>)> {
         match AsyncCall::poll(slf)? {
@@ -241,7 +242,7 @@ impl AsyncCall {
 
     /// Metadata the server sent before its answer; awaitable.
     fn initial_metadata(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Wait::headers_of(slf.py(), slf.clone().unbind())
+        Wait::of(slf.py(), HeadersOf(slf.clone().unbind()))
     }
 
     /// Metadata the server sent at the end; `None` while the call is open.
@@ -253,5 +254,28 @@ impl AsyncCall {
     /// Seconds until the deadline; `None` without one.
     fn time_remaining(&self) -> Option<f64> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
+    }
+}
+
+/// A wait for the initial metadata of a call with one answer: known at its end.
+struct HeadersOf(Py<AsyncCall>);
+
+impl Waitable for HeadersOf {
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.get().known_headers().map(|headers| to_py(py, headers)).transpose()
+    }
+
+    fn park(&self, py: Python<'_>) -> PyResult<Py<Parked>> {
+        self.0.get().park(py)
+    }
+
+    fn give_up(&self, _py: Python<'_>) -> PyResult<()> {
+        let stale = self.0.get().lock().parked.take();
+        drop(stale);
+        Ok(())
+    }
+
+    fn hub(&self) -> &Py<Hub> {
+        &self.0.get().hub
     }
 }

@@ -69,10 +69,25 @@ impl Parked {
 }
 
 /// `asyncio.CancelledError`.
-pub(crate) fn cancelled_error(py: Python<'_>) -> PyResult<PyErr> {
+fn cancel_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let class = CLASS.import(py, "asyncio", "CancelledError")?;
-    Ok(PyErr::from_type(class.clone(), ()))
+    CLASS.import(py, "asyncio", "CancelledError")
+}
+
+/// A new `asyncio.CancelledError`.
+pub(crate) fn cancelled_error(py: Python<'_>) -> PyResult<PyErr> {
+    Ok(PyErr::from_type(cancel_class(py)?.clone(), ()))
+}
+
+/// Whether an error is the loop's way to end a task: asyncio's or trio's cancel, or the end of a generator.
+pub(crate) fn is_cancel(py: Python<'_>, error: &PyErr) -> bool {
+    if error.is_instance_of::<pyo3::exceptions::PyGeneratorExit>(py) {
+        return true;
+    }
+    if cancel_class(py).is_ok_and(|class| error.is_instance(py, class)) {
+        return true;
+    }
+    error.get_type(py).module().is_ok_and(|module| module.to_string().starts_with("trio"))
 }
 
 #[pymethods]

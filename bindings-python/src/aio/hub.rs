@@ -170,6 +170,15 @@ impl Hub {
         drop(gone);
     }
 
+    /// `stubless._aio_server._spawn`: runs a handler's first step and makes a task of it.
+    pub(crate) fn spawner<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        static SPAWN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let spawn = SPAWN.get_or_try_init(py, || {
+            Ok::<_, PyErr>(py.import("stubless._aio_server")?.getattr("_spawn")?.unbind())
+        })?;
+        Ok(spawn.bind(py))
+    }
+
     /// Hands out events until there are none, flushing what they caused.
     fn work(slf: &Bound<'_, Hub>) -> PyResult<()> {
         let py = slf.py();

@@ -8,6 +8,7 @@ pub(crate) mod future;
 pub(crate) mod hub;
 pub(crate) mod method;
 pub(crate) mod stream;
+pub(crate) mod wait;
 
 use pyo3::prelude::*;
 
@@ -18,5 +19,5 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<method::AsyncMethod>()?;
     m.add_class::<call::AsyncCall>()?;
     m.add_class::<stream::AsyncStreamCall>()?;
-    m.add_class::<stream::Wait>()
+    m.add_class::<wait::Wait>()
 }

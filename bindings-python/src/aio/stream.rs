@@ -12,9 +12,9 @@ use stubless_engine::metadata::Metadata;
 use stubless_engine::port::{ClientCallHandle, Event};
 use stubless_engine::status::{Code, Status};
 
-use super::call::AsyncCall;
-use super::future::{Parked, Ready, stop, thrown};
+use super::future::{Parked, Ready};
 use super::hub::Hub;
+use super::wait::{Wait, Waitable};
 use crate::call::{Coded, done};
 use crate::engine::ForkSafe;
 use crate::metadata::to_py;
@@ -181,29 +181,15 @@ enum Op {
     Answer,
 }
 
-enum Of {
-    Stream(Arc<Shared>, Coded),
-    /// The metadata of a call with one answer, known at its end.
-    Call(Py<AsyncCall>),
-}
-
-/// One wait on a call; to be awaited.
-#[pyclass(frozen, module = "stubless._core")]
-pub(crate) struct Wait {
-    of: Of,
+struct StreamWait {
+    shared: Arc<Shared>,
+    coded: Coded,
     op: Op,
 }
 
-impl Wait {
-    pub(crate) fn headers_of(py: Python<'_>, call: Py<AsyncCall>) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Wait { of: Of::Call(call), op: Op::Headers })?.into_any())
-    }
-
+impl Waitable for StreamWait {
     fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let (shared, coded) = match &self.of {
-            Of::Stream(shared, coded) => (shared, coded),
-            Of::Call(call) => return call.get().known_headers().map(|headers| to_py(py, headers)).transpose(),
-        };
+        let (shared, coded) = (&self.shared, &self.coded);
         match self.op {
             Op::Next => match shared.poll_message(py, coded)? {
                 Some(Some(message)) => Ok(Some(message)),
@@ -250,88 +236,30 @@ impl Wait {
     }
 
     fn park(&self, py: Python<'_>) -> PyResult<Py<Parked>> {
-        let shared = match &self.of {
-            Of::Stream(shared, _) => shared,
-            Of::Call(call) => return call.get().park(py),
-        };
-        let mut state = shared.lock();
+        let mut state = self.shared.lock();
         let slot = if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
         if let Some(parked) = slot {
             return Ok(parked.clone_ref(py));
         }
-        let parked = Parked::new(py, &shared.hub)?;
+        let parked = Parked::new(py, &self.shared.hub)?;
         *slot = Some(parked.clone_ref(py));
         Ok(parked)
     }
 
     /// Whoever waited gave up: so does the call.
     fn give_up(&self, py: Python<'_>) -> PyResult<()> {
-        let shared = match &self.of {
-            Of::Stream(shared, _) => shared,
-            Of::Call(_) => return Ok(()),
-        };
-        {
-            let mut state = shared.lock();
+        let stale = {
+            let mut state = self.shared.lock();
             let slot = if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
             // a fired one would never fire again
-            let stale = slot.take();
-            drop(state);
-            drop(stale);
-        }
-        shared.cancel(py).map(|_| ())
+            slot.take()
+        };
+        drop(stale);
+        self.shared.cancel(py).map(|_| ())
     }
 
     fn hub(&self) -> &Py<Hub> {
-        match &self.of {
-            Of::Stream(shared, _) => &shared.hub,
-            Of::Call(call) => call.get().hub(),
-        }
-    }
-}
-
-#[pymethods]
-impl Wait {
-    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        if slf.get().hub().bind(py).get().is_trio() {
-            let wait = py.import("stubless._trio")?.call_method1("wait", (slf,))?;
-            return wait.call_method0("__await__");
-        }
-        Ok(slf.clone().into_any())
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.poll(py)? {
-            Some(value) => Err(stop(py, value)),
-            None => Ok(self.park(py)?.into_any()),
-        }
-    }
-
-    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.__next__(py)
-    }
-
-    #[pyo3(signature = (kind, value = None, traceback = None))]
-    fn throw(
-        &self,
-        py: Python<'_>,
-        kind: &Bound<'_, PyAny>,
-        value: Option<&Bound<'_, PyAny>>,
-        traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let _ = traceback;
-        self.give_up(py)?;
-        Err(thrown(kind, value))
-    }
-
-    fn close(&self) {}
-
-    /// `(True, value)`, or `(False, what to wait on)`.
-    fn _poll(&self, py: Python<'_>) -> PyResult<(bool, Py<PyAny>)> {
-        match self.poll(py)? {
-            Some(value) => Ok((true, value)),
-            None => Ok((false, self.park(py)?.into_any())),
-        }
+        &self.shared.hub
     }
 }
 
@@ -349,7 +277,7 @@ impl AsyncStreamCall {
     }
 
     fn wait(&self, py: Python<'_>, op: Op) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Wait { of: Of::Stream(self.shared.clone(), self.coded.clone()), op })?.into_any())
+        Wait::of(py, StreamWait { shared: self.shared.clone(), coded: self.coded.clone(), op })
     }
 }
 
