@@ -31,7 +31,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-PROFILE = os.environ.get("FAULTS_PROFILE", "debug")
+#: Where cargo put the programs: the release build if there is one.
+PROGRAMS = next((TARGET / p / "examples" for p in (os.environ.get("FAULTS_PROFILE"), "release", "debug")
+                 if p and (TARGET / p / "examples" / "fault_server").exists()), TARGET / "debug" / "examples")
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,20 @@ def _python(program: str, *arguments: str) -> list[str]:
 
 
 SUBJECTS = {
-    "rust": Subject("rust", [str(TARGET / PROFILE / "examples" / "fault_server")],
-                    [str(TARGET / PROFILE / "examples" / "fault_client")], True, ("gzip", "deflate", "zstd")),
+    "rust": Subject("rust", [str(PROGRAMS / "fault_server")],
+                    [str(PROGRAMS / "fault_client")], True, ("gzip", "deflate", "zstd")),
     "python": Subject("python", _python("python_server.py"), _python("python_client.py"), True, ("gzip", "deflate", "zstd")),
     "python-aio": Subject("python-aio", _python("python_server.py", "--aio"), _python("python_client.py", "--aio"), True,
                           ("gzip", "deflate", "zstd")),
     "grpcio": Subject("grpcio", _python("grpcio_server.py"), _python("grpcio_client.py"), False),
 }
+
+
+def runnable() -> list[str]:
+    """Our own subjects that can run here."""
+    rust = ["rust"] if (PROGRAMS / "fault_server").exists() else []
+    has_wheel = subprocess.run([PYTHON, "-c", "import stubless; stubless.Server"], capture_output=True, cwd="/").returncode == 0
+    return rust + (["python", "python-aio"] if has_wheel else [])
 
 
 def read_line(process: subprocess.Popen, timeout: float) -> str | None:

@@ -20,21 +20,21 @@ sys.path.insert(0, str(ROOT / "tests" / "peers"))
 import pki  # noqa: E402
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pki")
     pki.write(folder)
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tls_server(subject, certificates):
     server = Server(subject, str(certificates / "server.pem"), str(certificates / "server.key"))
     yield server
     server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mtls_server(subject, certificates):
     server = Server(subject, *(str(certificates / name) for name in ("server.pem", "server.key", "ca.pem")))
     yield server
