@@ -8,6 +8,8 @@
 //! Reading is strict where the mapping lets it be: one field under two spellings, one key twice, two members of a oneof,
 //! text behind the value, `NaN` as a bare word, comments and trailing commas are all refused.
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod field_mask;
 mod lexer;
