@@ -170,12 +170,13 @@ pub(crate) fn to_datetime<'py>(py: Python<'py>, m: MessageRef<'_>) -> PyResult<B
     let (seconds, nanos) = seconds_nanos(m)?;
     let utc = PyTzInfo::utc(py)?.to_owned();
     let epoch = PyDateTime::new(py, 1970, 1, 1, 0, 0, 0, 0, Some(&utc))?;
-    let since = py.get_type::<PyDelta>().call1((0, seconds, nanos.div_euclid(1000)))?;
-    epoch.add(since).map_err(|_| {
+    let outside = |_: PyErr| {
         PyValueError::new_err(format!(
             "{seconds} seconds since 1970 are outside of what datetime can hold"
         ))
-    })
+    };
+    let since = py.get_type::<PyDelta>().call1((0, seconds, nanos.div_euclid(1000)));
+    epoch.add(since.map_err(outside)?).map_err(outside)
 }
 
 /// `timedelta`, nanoseconds cut towards zero to microseconds.
