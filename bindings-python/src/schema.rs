@@ -182,6 +182,20 @@ impl Schema {
         ))
     }
 
+    /// The schema of a live server, asked of its reflection service (v1, or v1alpha). Options as for `stubless.connect`;
+    /// `timeout` in seconds bounds the whole. Blocks.
+    #[staticmethod]
+    #[pyo3(signature = (target, *, timeout = None, **options))]
+    fn reflect(
+        py: Python<'_>,
+        target: &str,
+        timeout: Option<&Bound<'_, PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Schema> {
+        let options = options.map_or_else(|| PyDict::new(py), Clone::clone);
+        Ok(Schema::new(crate::call::reflect::reflect(py, target, &options, timeout)?))
+    }
+
     /// Both schemas as one.
     fn merge(&self, py: Python<'_>, other: &Schema) -> PyResult<Schema> {
         Ok(Schema::new(py.detach(|| self.inner.merge(&other.inner)).map_err(schema_error)?))

@@ -1,6 +1,8 @@
 //! What every call of a client shares: how its messages are coded, its options, and the deadline it inherits.
 
 pub(crate) mod done;
+pub(crate) mod future;
+pub(crate) mod reflect;
 pub(crate) mod stream;
 pub(crate) mod unary;
 
@@ -229,5 +231,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stream::StreamMethod>()?;
     m.add_class::<stream::StreamCall>()?;
     m.add_class::<done::FinishedCall>()?;
+    m.add_class::<future::Futures>()?;
+    m.add_class::<future::StartedCall>()?;
     m.add_class::<HandlerDeadline>()
 }

@@ -76,16 +76,16 @@ impl StreamMethod {
         PyTuple::new(py, [answer, Py::new(py, call)?.into_any()])
     }
 
-    /// Starts the call; its requests are fed, and its answer taken, by another thread.
+    /// Runs the call in a thread of its own; gives a `concurrent.futures.Future`.
     #[pyo3(signature = (requests, /, **options))]
-    fn _start(
-        &self,
-        py: Python<'_>,
+    fn future(
+        slf: &Bound<'_, Self>,
         requests: &Bound<'_, PyAny>,
         options: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<StreamCall> {
-        self.one_answer("future")?;
-        self.open(py, Some(requests), options)
+    ) -> PyResult<Py<PyAny>> {
+        slf.get().one_answer("future")?;
+        let options = options.map_or_else(|| PyDict::new(slf.py()), Clone::clone);
+        slf.py().import("stubless._futures")?.call_method1("in_thread", (slf, requests, options)).map(Bound::unbind)
     }
 
     /// `/package.Service/Method`.
@@ -445,16 +445,6 @@ impl StreamCall {
         if let Err(error) = self.feed(py, requests) {
             self.lock().failure = Some(error);
         }
-    }
-
-    /// Waits for the one answer; for a thread of its own.
-    fn _answer(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.answer(py)
-    }
-
-    #[getter]
-    fn _sends(&self) -> bool {
-        self.coded.spec.kind().client_streaming
     }
 }
 

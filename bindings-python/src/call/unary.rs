@@ -9,7 +9,6 @@ use pyo3::types::{PyDict, PyTuple};
 use stubless_engine::call::ClientEvent;
 use stubless_engine::client::Call;
 use stubless_engine::metadata::Metadata;
-use stubless_engine::port::{self, Event, Queue};
 use stubless_engine::status::{Code, Status};
 
 use super::done::FinishedCall;
@@ -127,31 +126,19 @@ impl UnaryMethod {
         }
     }
 
-    /// Starts the call; its answer is taken by `PendingCall.wait`.
+    /// Starts the call; gives a `concurrent.futures.Future` that is a call as well.
     #[pyo3(signature = (request = None, /, **options))]
-    fn _start(
-        &self,
-        py: Python<'_>,
+    fn future(
+        slf: &Bound<'_, Self>,
         request: Option<&Bound<'_, PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<super::stream::StreamCall> {
-        let args = CallArgs::parse(py, options)?;
-        let coded = Coded { spec: self.spec.clone(), raw: args.raw };
-        let request = request_of(py, &coded, request)?;
-        super::stream::StreamCall::start(py, coded, args, Some(request))
+    ) -> PyResult<Py<PyAny>> {
+        slf.py().import("stubless._futures")?.call_method1("start", (slf, request, options)).map(Bound::unbind)
     }
 
     /// `/package.Service/Method`.
     #[getter]
     fn path(&self) -> &str {
         self.spec.method.path()
-    }
-}
-
-/// Drains one event of a queue that carries one call with one response.
-pub(crate) fn reply_of(queue: &Queue) -> Option<port::Reply> {
-    match queue.next()? {
-        Event::Reply { reply, .. } => Some(*reply),
-        _ => None,
     }
 }

@@ -59,7 +59,7 @@ fn serve(py: Python<'_>, core: &Arc<Core>, call: IncomingCall) {
         Err(error) => return handle.finish(undecodable(py, &error), Metadata::new()),
     };
     let inbox = events.map(|events| Arc::new((ForkSafe::new(events), Inbox::new())));
-    let context = match Py::new(py, Context::new(core, head, handle, None)) {
+    let context = match Py::new(py, Context::new(core, head, handle)) {
         Ok(context) => context,
         Err(error) => return error.write_unraisable(py, None),
     };

@@ -12,7 +12,6 @@ use stubless_engine::server::CallHead;
 use stubless_engine::status::{Code, Status};
 
 use super::Core;
-use super::inbox::Inbox;
 use crate::aio::future::Ready;
 use crate::engine::ForkSafe;
 use crate::metadata::{to_pairs, to_py};
@@ -59,7 +58,6 @@ pub(crate) struct Context {
     handle: Mutex<Option<ForkSafe<ServerCallHandle>>>,
     state: Mutex<State>,
     cancelled: AtomicBool,
-    pub inbox: Option<Arc<Inbox>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,12 +65,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
-    pub(crate) fn new(
-        core: &Arc<Core>,
-        head: CallHead,
-        handle: ServerCallHandle,
-        inbox: Option<Arc<Inbox>>,
-    ) -> Context {
+    pub(crate) fn new(core: &Arc<Core>, head: CallHead, handle: ServerCallHandle) -> Context {
         let now = core.engine.rt().now();
         let deadline = head.deadline.map(|deadline| Instant::now() + deadline.since(now));
         Context {
@@ -83,7 +76,6 @@ impl Context {
             handle: Mutex::new(Some(ForkSafe::new(handle))),
             state: Mutex::default(),
             cancelled: AtomicBool::new(false),
-            inbox,
         }
     }
 

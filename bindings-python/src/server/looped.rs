@@ -80,7 +80,7 @@ fn start(py: Python<'_>, hub: &Bound<'_, Hub>, core: &Arc<Core>, call: IncomingC
         }
     };
     let inbox = Arc::new(Inbox::new());
-    let context = Py::new(py, Context::new(core, head, handle, Some(inbox.clone())))?;
+    let context = Py::new(py, Context::new(core, head, handle))?;
     let served = Arc::new(Served {
         core: core.clone(),
         method: method.clone(),

@@ -39,7 +39,6 @@ pub(crate) struct Method {
     pub input: Coder,
     pub output: Coder,
     pub handler: Py<PyAny>,
-    pub schema: Option<Py<PyAny>>,
 }
 
 /// What all calls of a server share.
@@ -178,8 +177,7 @@ impl ServerCore {
             let (client, server) = kinds.as_ref().and_then(|kinds| kinds.get(&method)).copied().unwrap_or_default();
             let found = MethodOf::find(&path, schema, client, server)?;
             let kind = MethodKind { client_streaming: found.kind.0, server_streaming: found.kind.1 };
-            let schema = schema.map(|schema| schema.clone().into_any().unbind());
-            let entry = Method { path, kind, input: found.input, output: found.output, handler, schema };
+            let entry = Method { path, kind, input: found.input, output: found.output, handler };
             let place = {
                 let mut methods = core.methods.write().unwrap_or_else(PoisonError::into_inner);
                 methods.push(Some(Arc::new(entry)));
