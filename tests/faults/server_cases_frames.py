@@ -125,7 +125,7 @@ def fields_of(total: int, each: int) -> list[tuple[str, str]]:
 
 def continuation_flood(piece: bytes, n: int = 20_000):
     def play(arena: Arena) -> str:
-        peer = arena.dial()
+        peer = arena.dial(acks=False)
         peer.send(headers(1, UNARY, flags=0))
         for _ in range(n // 100):
             if not peer.send(frame(CONTINUATION, 0, 1, piece) * 100):

@@ -156,9 +156,13 @@ impl ClientConnection {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         let mut send = self.send.clone();
-        let (response, sending) = send
-            .send_request(request, false)
-            .map_err(|error| Unavailable(lost_text(&error, &self.meter)))?;
+        let (response, sending) = send.send_request(request, false).map_err(|error| {
+            if error.is_go_away() || error.is_io() || self.meter.received_goaway().is_some() {
+                // its own task may not have run since: whoever asks next must not be given this connection again
+                self.drain();
+            }
+            Unavailable(lost_text(&error, &self.meter))
+        })?;
         Ok(ClientStream::new(response, sending, self.meter.clone(), place.0))
     }
 }
