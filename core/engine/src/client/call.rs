@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 
-use super::channel::{Channel, Connection, OpenCall};
+use super::channel::Channel;
+use super::connection::{Connection, OpenCall};
 use super::interceptor::ClientObserver;
 use crate::call::{ClientEvent, MethodKind};
 use crate::compression::Encoding;
@@ -28,6 +29,9 @@ const REPLAY_BYTES: usize = 256 << 10;
 
 /// Bytes that may wait for window before a sender has to wait.
 const SEND_AHEAD: usize = 64 << 10;
+
+/// What the engine's own request headers come to, at most, beside the path.
+const OWN_HEADER_BYTES: usize = 512;
 
 /// How often a call may meet connections that go away before its stream was seen, until it counts as failed.
 const MAX_UNSEEN: u32 = 16;
@@ -406,6 +410,15 @@ impl Call {
                     }
                 };
                 let connection = connection.clone();
+                let given = self.metadata.wire_bytes() + OWN_HEADER_BYTES;
+                let limit = connection.header_limit();
+                if given > limit {
+                    let text = format!(
+                        "the metadata makes {given} bytes of headers, the server accepts {limit}"
+                    );
+                    self.protocol.end(Status::new(Code::ResourceExhausted, text));
+                    return Poll::Ready(());
+                }
                 let headers = self.headers();
                 let authority = &self.channel.0.authority;
                 match connection.open(place, authority, &self.method.path, headers) {

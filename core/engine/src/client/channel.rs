@@ -1,6 +1,6 @@
 //! A channel: carries out what its balancer and subchannels decide, and gives calls a connection.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use http::HeaderValue;
 use http::uri::Authority;
 use slab::Slab;
 
+use super::connection::{Connection, PING_LIMIT};
 use super::options::ChannelOptions;
 use crate::channel::balancer::{Action, LoadBalancer, Pick, PickInfo, SubchannelId};
 use crate::channel::pick_first::PickFirst;
@@ -19,44 +20,9 @@ use crate::error::Error;
 use crate::rt::{Address, Rt, Sleep, lock};
 use crate::status::{Code, Status};
 use crate::time::Time;
-use crate::transport::{http2, in_process};
 
 /// The least time between two look-ups that connection failures ask for.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// A connection that lasted this long was of use even if no call was answered on it.
-const USEFUL_AFTER: Duration = Duration::from_secs(1);
-
-/// What carries calls to one address.
-#[derive(Clone)]
-pub(crate) enum Connection {
-    Http2(http2::client::ClientConnection),
-    InProcess(in_process::Connector),
-}
-
-impl Connection {
-    fn is_done(&self) -> bool {
-        match self {
-            Connection::Http2(connection) => connection.is_done(),
-            Connection::InProcess(connector) => connector.is_done(),
-        }
-    }
-
-    fn drain(&self) {
-        if let Connection::Http2(connection) = self {
-            connection.drain();
-        }
-    }
-
-    fn was_useful(&self, age: Duration) -> bool {
-        match self {
-            Connection::Http2(connection) => {
-                age >= USEFUL_AFTER || connection.meter().counts().headers_in > 0
-            }
-            Connection::InProcess(_) => true,
-        }
-    }
-}
 
 struct Sub {
     machine: Subchannel,
@@ -100,32 +66,15 @@ pub(crate) struct Inner {
     target: String,
     resolver: Arc<dyn Resolver>,
     core: Mutex<Core>,
-    calls: AtomicUsize,
+    pub(super) calls: AtomicUsize,
+    /// Doubled each time a server says that we ping too often.
+    keepalive_factor: AtomicU32,
 }
 
 /// A logical connection to a target: any number of threads may start calls on it. Cheap to clone; the connections end
 /// when the last clone and the last call are gone, or by [`Channel::close`].
 #[derive(Clone)]
 pub struct Channel(pub(crate) Arc<Inner>);
-
-/// Counts a call as open.
-pub(crate) struct OpenCall(Arc<Inner>);
-
-impl OpenCall {
-    pub fn new(channel: &Channel) -> OpenCall {
-        channel.0.calls.fetch_add(1, Ordering::AcqRel);
-        OpenCall(channel.0.clone())
-    }
-}
-
-impl Drop for OpenCall {
-    fn drop(&mut self) {
-        if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let mut core = lock(&self.0.core);
-            core.quiet_since = self.0.rt.now();
-        }
-    }
-}
 
 impl Channel {
     /// A channel to `target`; it connects when the first call needs it.
@@ -209,6 +158,7 @@ impl Channel {
             resolver,
             core: Mutex::new(core),
             calls: AtomicUsize::new(0),
+            keepalive_factor: AtomicU32::new(1),
         })))
     }
 
@@ -359,6 +309,10 @@ impl Core {
 }
 
 impl Inner {
+    pub(super) fn note_quiet(&self) {
+        lock(&self.core).quiet_since = self.rt.now();
+    }
+
     fn leave_idle(self: &Arc<Self>, core: &mut Core) {
         if core.closed {
             return;
@@ -457,8 +411,10 @@ impl Inner {
         core.policy.subchannel_changed(id, Connectivity::Connecting, "", now);
         core.changed();
         let weak = Arc::downgrade(self);
-        let (rt, options, authority) =
-            (self.rt.clone(), self.options.clone(), self.authority.clone());
+        let (rt, authority) = (self.rt.clone(), self.authority.clone());
+        let mut options = self.options.clone();
+        let factor = self.keepalive_factor.load(Ordering::Acquire);
+        options.keepalive.time = options.keepalive.time.map(|time| time.saturating_mul(factor));
         self.rt.spawn(async move {
             let connecting = super::connect::connect(&rt, &address, &options, &authority, {
                 let weak = weak.clone();
@@ -526,6 +482,12 @@ impl Inner {
         let Some(sub) = core.subs.get_mut(id).filter(|sub| sub.attempt == attempt) else { return };
         let useful = sub.connection.as_ref().is_none_or(|c| c.was_useful(now.since(sub.since)));
         if let Some(connection) = sub.connection.take() {
+            if connection.pinged_too_often() {
+                let before = self.keepalive_factor.load(Ordering::Acquire);
+                self.keepalive_factor
+                    .store(before.saturating_mul(2).min(PING_LIMIT), Ordering::Release);
+                log::warn!(target: "stubless", "{}: the server finds our PINGs too many; keepalive_time is doubled", self.target);
+            }
             connection.drain();
         }
         if !sub.machine.disconnected(attempt, error.clone(), useful) {

@@ -2,9 +2,9 @@
 
 use http::uri::Authority;
 
-use super::channel::Connection;
+use super::connection::Connection;
 use super::options::ChannelOptions;
-use crate::rt::{Address, Rt};
+use crate::rt::{Address, Rt, SocketOptions};
 use crate::transport::{http2, in_process};
 
 /// Connects to `address`; returns when the server's SETTINGS have come. `on_closed` is told, once, when the connection is over.
@@ -18,7 +18,10 @@ pub(super) async fn connect(
     if let Address::InProcess(name) = address {
         return in_process::connect(name).map(Connection::InProcess);
     }
-    let socket = rt.network().connect(rt, address).await;
+    // gRFC A18: the kernel gives up on unacknowledged bytes when we would
+    let socket_options =
+        SocketOptions { user_timeout: options.keepalive.time.map(|_| options.keepalive.timeout) };
+    let socket = rt.network().connect(rt, address, socket_options).await;
     let io = socket.map_err(|error| format!("failed to connect to {address}: {error}"))?;
     #[cfg(feature = "net")]
     let (io, encrypted) = match &options.tls {

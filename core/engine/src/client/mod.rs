@@ -3,6 +3,7 @@
 pub mod call;
 pub mod channel;
 mod connect;
+mod connection;
 pub mod interceptor;
 mod options;
 

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::executor::{Executor, Kick, lock};
 use super::reactor::{Reactor, Sources};
-use super::socket::{self, TcpOptions};
-use super::{Address, BoxFuture, BoxIo, Listen, Network, Rt, dns};
+use super::socket;
+use super::{Address, BoxFuture, BoxIo, Listen, Network, Rt, SocketOptions, dns};
 use crate::time::{Clock, Time};
 
 /// The keeper takes the lead only when nobody has led for this long.
@@ -43,9 +43,14 @@ struct Sockets {
 }
 
 impl Network for Sockets {
-    fn connect(&self, _: &Rt, address: &Address) -> BoxFuture<io::Result<BoxIo>> {
+    fn connect(
+        &self,
+        _: &Rt,
+        address: &Address,
+        options: SocketOptions,
+    ) -> BoxFuture<io::Result<BoxIo>> {
         let (sources, address) = (self.sources.clone(), address.clone());
-        Box::pin(socket::connect(sources, address, TcpOptions::default()))
+        Box::pin(socket::connect(sources, address, options))
     }
 
     fn listen(&self, address: &Address) -> io::Result<Box<dyn Listen>> {

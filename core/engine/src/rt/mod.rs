@@ -61,10 +61,22 @@ pub trait Listen: Send + 'static {
     fn port(&self) -> Option<u16>;
 }
 
+/// What a client sets on its sockets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SocketOptions {
+    /// Unacknowledged bytes end the connection after this (gRFC A18); `None` leaves the system's default. TCP on Linux.
+    pub user_timeout: Option<Duration>,
+}
+
 /// Opens byte streams and looks names up; natively sockets, in wasm whatever the host offers.
 pub trait Network: Send + Sync + 'static {
     /// Opens a stream to `address`; the caller bounds the time.
-    fn connect(&self, rt: &Rt, address: &Address) -> BoxFuture<io::Result<BoxIo>>;
+    fn connect(
+        &self,
+        rt: &Rt,
+        address: &Address,
+        options: SocketOptions,
+    ) -> BoxFuture<io::Result<BoxIo>>;
     /// Listens on `address`; port 0 takes a free one.
     fn listen(&self, address: &Address) -> io::Result<Box<dyn Listen>>;
     /// All addresses of `host`, in the order to try them.
@@ -76,7 +88,7 @@ pub trait Network: Send + Sync + 'static {
 pub struct NoNetwork;
 
 impl Network for NoNetwork {
-    fn connect(&self, _: &Rt, address: &Address) -> BoxFuture<io::Result<BoxIo>> {
+    fn connect(&self, _: &Rt, address: &Address, _: SocketOptions) -> BoxFuture<io::Result<BoxIo>> {
         let text = format!("no network here to reach {address}");
         Box::pin(async move { Err(io::Error::new(io::ErrorKind::Unsupported, text)) })
     }

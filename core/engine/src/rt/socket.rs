@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use mio::event::Source;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::reactor::{Direction, Readiness, Sources};
-use super::{AcceptedIo, Address, BoxIo, Listen};
+use super::{AcceptedIo, Address, BoxIo, Listen, SocketOptions};
 
 /// The most one read takes from a socket.
 const SCRATCH: usize = 64 * 1024;
@@ -157,14 +156,7 @@ impl<S: Stream> AsyncWrite for Socket<S> {
     }
 }
 
-/// Options of a TCP connection.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TcpOptions {
-    /// Unacknowledged bytes end the connection after this (gRFC A18); `None` leaves the system's default.
-    pub user_timeout: Option<Duration>,
-}
-
-fn tune(stream: &mio::net::TcpStream, options: TcpOptions) -> io::Result<()> {
+fn tune(stream: &mio::net::TcpStream, options: SocketOptions) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
@@ -198,7 +190,7 @@ async fn connected<S: Stream>(
 pub async fn connect(
     sources: Arc<Sources>,
     address: Address,
-    options: TcpOptions,
+    options: SocketOptions,
 ) -> io::Result<BoxIo> {
     match address {
         Address::Tcp(address) => {
@@ -311,7 +303,7 @@ impl Listen for Listener {
                     ready!(listener.readiness.poll_ready(cx, Direction::Read));
                     match listener.source.accept() {
                         Ok((stream, peer)) => {
-                            tune(&stream, TcpOptions::default())?;
+                            tune(&stream, SocketOptions::default())?;
                             let io = Socket::new(&listener.sources, stream)?;
                             let peer = Address::Tcp(SocketAddr::new(
                                 peer.ip().to_canonical(),

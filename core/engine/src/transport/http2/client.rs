@@ -33,6 +33,8 @@ struct State {
     active: AtomicUsize,
     /// Streams the server allows.
     limit: AtomicUsize,
+    /// Bytes of headers the server accepts.
+    header_limit: AtomicUsize,
     /// The server's SETTINGS have come.
     ready: AtomicBool,
     waiters: Mutex<VecDeque<Waker>>,
@@ -92,6 +94,11 @@ impl ClientConnection {
     /// Whether new calls should go elsewhere: closed, or told to go away.
     pub fn is_done(&self) -> bool {
         self.state.draining.load(Ordering::Acquire)
+    }
+
+    /// Bytes of headers (name + value + 32 each) the server accepts, as far as it has said.
+    pub fn header_limit(&self) -> usize {
+        self.state.header_limit.load(Ordering::Acquire)
     }
 
     /// Streams open now.
@@ -190,6 +197,7 @@ pub(crate) async fn handshake(
     let state = Arc::new(State {
         active: AtomicUsize::new(0),
         limit: AtomicUsize::new(STREAMS_BEFORE_SETTINGS),
+        header_limit: AtomicUsize::new(usize::MAX),
         ready: AtomicBool::new(false),
         waiters: Mutex::default(),
         closed: Mutex::default(),
@@ -312,6 +320,9 @@ impl ConnectionTask {
             let limit =
                 settings.and_then(|s| s.max_concurrent_streams).map_or(usize::MAX, |n| n as usize);
             self.state.limit.store(limit, Ordering::Release);
+            let headers = settings.and_then(|s| s.max_header_list_size);
+            let headers = headers.map_or(usize::MAX, |n| n as usize);
+            self.state.header_limit.store(headers, Ordering::Release);
             self.state.ready.store(true, Ordering::Release);
             self.state.wake_waiters();
         }
