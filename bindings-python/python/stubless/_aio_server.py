@@ -184,10 +184,10 @@ class Server(ServerBase):
             self._made.shutdown(grace if len(received) == 1 else 0)
 
         if signals:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for wanted in (signal.SIGINT, signal.SIGTERM):
                 try:
-                    loop.add_signal_handler(number, on_signal, number)
-                    entered.append(number)
+                    loop.add_signal_handler(wanted, on_signal, wanted)
+                    entered.append(wanted)
                 except (NotImplementedError, RuntimeError, ValueError):
                     pass
         try:

@@ -74,8 +74,9 @@ class RpcError(Exception):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> RpcError:
         if cls is RpcError and args and isinstance(args[0], int):
-            cls = _CLASSES.get(int(args[0]), RpcError)
-        return super().__new__(cls, *args)
+            of_code = _CLASSES.get(int(args[0]), RpcError)
+            return Exception.__new__(of_code, *args)
+        return Exception.__new__(cls, *args)
 
     def __init__(
         self,

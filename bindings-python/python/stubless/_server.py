@@ -245,8 +245,8 @@ class Server(ServerBase):
         received: list[int] = []
         previous: dict[int, Any] = {}
         if signals and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                previous[number] = signal.signal(number, lambda number, _: received.append(number))
+            for wanted in (signal.SIGINT, signal.SIGTERM):
+                previous[wanted] = signal.signal(wanted, lambda number, _: received.append(number))
         try:
             while not self._stopped.is_set():
                 if received:
