@@ -1,20 +1,16 @@
 //! Calls to a server, by handle.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::ops::Ops;
 use super::{Event, Queue, Reply};
 use crate::call::ClientEvent;
 use crate::client::{Call, CallOptions, Channel, Method};
 use crate::metadata::Metadata;
-use crate::rt::lock;
 use crate::status::{Code, Status};
-
-/// Bytes of messages in hand above which a sender is told to wait.
-const SEND_AHEAD: usize = 64 << 10;
 
 /// What a call begins with.
 #[derive(Debug)]
@@ -36,87 +32,27 @@ enum Op {
     Grant(usize),
 }
 
-#[derive(Default)]
-struct Ops {
-    list: Vec<Op>,
-    waker: Option<Waker>,
-    ended: bool,
-}
-
-#[derive(Default)]
-struct Shared {
-    ops: Mutex<Ops>,
-    /// Bytes submitted and not yet on their way.
-    waiting: AtomicUsize,
-    /// A sender was told to wait.
-    blocked: AtomicBool,
-}
-
-impl Shared {
-    fn submit(&self, op: Op) -> bool {
-        let waker = {
-            let mut ops = lock(&self.ops);
-            if ops.ended {
-                return false;
-            }
-            ops.list.push(op);
-            ops.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
-    }
-
-    /// What was submitted since the last look; the next submission wakes `cx`.
-    fn take(&self, cx: &Context<'_>, into: &mut Vec<Op>) {
-        let mut ops = lock(&self.ops);
-        std::mem::swap(&mut ops.list, into);
-        match &mut ops.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-    }
-
-    fn end(&self) {
-        let dropped = {
-            let mut ops = lock(&self.ops);
-            ops.ended = true;
-            ops.waker = None;
-            std::mem::take(&mut ops.list)
-        };
-        drop(dropped);
-    }
-}
-
 /// A call in progress. Its methods only note what is wanted; any thread. Dropping the last clone cancels the call.
 #[derive(Clone)]
 pub struct ClientCallHandle(Arc<Guard>);
 
-struct Guard(Arc<Shared>);
+struct Guard(Arc<Ops<Op>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.submit(Op::End(Status::new(Code::Cancelled, "the call was dropped")));
+        self.0.submit([Op::End(Status::new(Code::Cancelled, "the call was dropped"))]);
     }
 }
 
 impl ClientCallHandle {
     /// Queues a message. `false`: wait for [`Event::Writable`] (or the call's end) before the next one.
     pub fn send(&self, message: Bytes) -> bool {
-        let shared = &self.0.0;
-        let length = message.len() + crate::frame::PREFIX_BYTES;
-        let waiting = shared.waiting.fetch_add(length, Ordering::AcqRel) + length;
-        let room = waiting < SEND_AHEAD;
-        if !room {
-            shared.blocked.store(true, Ordering::Release);
-        }
-        shared.submit(Op::Send(message)) && room
+        self.0.0.submit_message(message.len(), Op::Send(message))
     }
 
     /// No more messages will be sent.
     pub fn half_close(&self) {
-        self.0.0.submit(Op::HalfClose);
+        self.0.0.submit([Op::HalfClose]);
     }
 
     /// Ends the call with CANCELLED, here and on the wire.
@@ -126,17 +62,17 @@ impl ClientCallHandle {
 
     /// Ends the call with `status`, here and (as a cancel) on the wire.
     pub fn end(&self, status: Status) {
-        self.0.0.submit(Op::End(status));
+        self.0.0.submit([Op::End(status)]);
     }
 
     /// Allows `count` more [`Event::Message`]s. A call starts with none.
     pub fn grant(&self, count: usize) {
-        self.0.0.submit(Op::Grant(count));
+        self.0.0.submit([Op::Grant(count)]);
     }
 
     /// Whether the call has ended for the engine; its last event may still wait in the queue.
     pub fn is_ended(&self) -> bool {
-        lock(&self.0.0.ops).ended
+        self.0.0.is_ended()
     }
 }
 
@@ -155,8 +91,13 @@ pub fn start_unary(
 }
 
 /// Starts a call of any kind; its events go to `queue`.
-pub fn start_call(channel: &Channel, method: &Method, start: StartCall, queue: &Arc<Queue>) -> ClientCallHandle {
-    let shared = Arc::new(Shared::default());
+pub fn start_call(
+    channel: &Channel,
+    method: &Method,
+    start: StartCall,
+    queue: &Arc<Queue>,
+) -> ClientCallHandle {
+    let ops = Arc::new(Ops::default());
     let mut call = Call::new(channel, method, start.metadata, start.options);
     if let Some(request) = start.request {
         // a message over the limit has ended the call: its status comes as the event
@@ -165,7 +106,7 @@ pub fn start_call(channel: &Channel, method: &Method, start: StartCall, queue: &
     }
     let mut pump = Pump {
         call,
-        shared: shared.clone(),
+        ops: ops.clone(),
         queue: queue.clone(),
         tag: start.tag,
         credits: 0,
@@ -174,7 +115,7 @@ pub fn start_call(channel: &Channel, method: &Method, start: StartCall, queue: &
         reply: (!method.kind().server_streaming).then(Collected::default),
     };
     channel.rt().spawn(std::future::poll_fn(move |cx| pump.poll(cx)));
-    ClientCallHandle(Arc::new(Guard(shared)))
+    ClientCallHandle(Arc::new(Guard(ops)))
 }
 
 #[derive(Default)]
@@ -185,7 +126,7 @@ struct Collected {
 
 struct Pump {
     call: Call,
-    shared: Arc<Shared>,
+    ops: Arc<Ops<Op>>,
     queue: Arc<Queue>,
     tag: u64,
     credits: usize,
@@ -198,7 +139,10 @@ impl Pump {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.take_ops(cx);
         loop {
-            let wanted = self.reply.is_some() || self.credits > 0 || !self.told_headers || self.call.is_ended();
+            let wanted = self.reply.is_some()
+                || self.credits > 0
+                || !self.told_headers
+                || self.call.is_ended();
             if !wanted {
                 // read on without handing over, so that the connection never waits for this reader
                 self.call.drive(cx);
@@ -210,12 +154,12 @@ impl Pump {
             match self.call.poll_event(cx) {
                 Poll::Ready(Some(event)) => {
                     if self.tell(event) {
-                        self.shared.end();
+                        self.ops.end();
                         return Poll::Ready(());
                     }
                 }
                 Poll::Ready(None) => {
-                    self.shared.end();
+                    self.ops.end();
                     return Poll::Ready(());
                 }
                 Poll::Pending => break,
@@ -227,7 +171,7 @@ impl Pump {
 
     fn take_ops(&mut self, cx: &Context<'_>) {
         let mut ops = std::mem::take(&mut self.spare);
-        self.shared.take(cx, &mut ops);
+        self.ops.take(cx, &mut ops);
         for op in ops.drain(..) {
             match op {
                 Op::Send(message) => {
@@ -271,16 +215,12 @@ impl Pump {
     }
 
     fn tell_writable(&mut self, cx: &mut Context<'_>) {
-        let submitted = self.shared.waiting.load(Ordering::Acquire);
-        if submitted == 0 {
-            return;
-        }
-        if self.call.poll_ready(cx).is_ready() {
-            let queued = self.call.queued();
-            self.shared.waiting.fetch_sub(submitted - queued.min(submitted), Ordering::AcqRel);
-            if self.shared.blocked.swap(false, Ordering::AcqRel) {
-                self.queue.push(Event::Writable { tag: self.tag });
-            }
+        let submitted = self.ops.waiting();
+        if submitted > 0
+            && self.call.poll_ready(cx).is_ready()
+            && self.ops.sent(submitted, self.call.queued())
+        {
+            self.queue.push(Event::Writable { tag: self.tag });
         }
     }
 }

@@ -5,6 +5,7 @@
 //! wanted and wake the call's task. No thread of the engine runs foreign code except a notifier, which must not block.
 
 mod client;
+mod ops;
 mod server;
 #[cfg(feature = "net")]
 mod workers;
@@ -124,7 +125,12 @@ impl Drop for WaitHere<'_> {
 impl Queue {
     /// An empty queue; `notify` is called when it becomes filled.
     pub fn new(notify: Notify) -> Arc<Queue> {
-        Arc::new(Queue { events: Mutex::default(), filled: AtomicBool::new(false), notify, waiting: Mutex::default() })
+        Arc::new(Queue {
+            events: Mutex::default(),
+            filled: AtomicBool::new(false),
+            notify,
+            waiting: Mutex::default(),
+        })
     }
 
     /// A queue whose owner looks by itself (it drives the engine).

@@ -1,21 +1,18 @@
 //! Calls from clients, by handle.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::ops::Ops;
 use super::{Event, Queue};
 use crate::call::ServerEvent;
 use crate::compression::Encoding;
 use crate::metadata::Metadata;
-use crate::rt::lock;
 use crate::server::{CallHead, Handler, ServerCall, Slot};
 use crate::status::{Code, Status};
-
-/// Bytes of messages in hand above which a sender is told to wait.
-const SEND_AHEAD: usize = 64 << 10;
 
 static NEXT_TAG: AtomicU64 = AtomicU64::new(1);
 
@@ -48,46 +45,10 @@ enum Op {
     Grant(usize),
 }
 
-#[derive(Default)]
-struct Ops {
-    list: Vec<Op>,
-    waker: Option<Waker>,
-    ended: bool,
-}
-
 struct Shared {
-    ops: Mutex<Ops>,
-    waiting: AtomicUsize,
-    blocked: AtomicBool,
+    ops: Ops<Op>,
     finished: AtomicBool,
     tag: u64,
-}
-
-impl Shared {
-    fn submit(&self, op: Op) -> bool {
-        let waker = {
-            let mut ops = lock(&self.ops);
-            if ops.ended {
-                return false;
-            }
-            ops.list.push(op);
-            ops.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        true
-    }
-
-    fn end(&self) {
-        let dropped = {
-            let mut ops = lock(&self.ops);
-            ops.ended = true;
-            ops.waker = None;
-            std::mem::take(&mut ops.list)
-        };
-        drop(dropped);
-    }
 }
 
 /// The handler's side of a call. Its methods only note what is wanted; any thread. Keep it until the handler has returned: it
@@ -105,75 +66,61 @@ impl ServerCallHandle {
 
     /// Initial metadata, sent with the first message.
     pub fn set_headers(&self, metadata: Metadata) {
-        self.shared.submit(Op::Headers(Some(metadata)));
+        self.shared.ops.submit([Op::Headers(Some(metadata))]);
     }
 
     /// Sends the initial metadata now.
     pub fn send_headers(&self) {
-        self.shared.submit(Op::Headers(None));
+        self.shared.ops.submit([Op::Headers(None)]);
     }
 
     /// The coding of the responses, if the client reads it and the headers are not out.
     pub fn set_compression(&self, encoding: Encoding) {
-        self.shared.submit(Op::Compression(encoding));
+        self.shared.ops.submit([Op::Compression(encoding)]);
     }
 
     /// Whether the next messages are compressed.
     pub fn set_compress(&self, compress: bool) {
-        self.shared.submit(Op::Compress(compress));
+        self.shared.ops.submit([Op::Compress(compress)]);
     }
 
     /// Queues a message. `false`: wait for [`Event::Writable`] (or the call's end) before the next one.
     pub fn send(&self, message: Bytes) -> bool {
-        let length = message.len() + crate::frame::PREFIX_BYTES;
-        let waiting = self.shared.waiting.fetch_add(length, Ordering::AcqRel) + length;
-        let room = waiting < SEND_AHEAD;
-        if !room {
-            self.shared.blocked.store(true, Ordering::Release);
-        }
-        self.shared.submit(Op::Send(message)) && room
+        self.shared.ops.submit_message(message.len(), Op::Send(message))
     }
 
     /// Ends the call behind what is queued.
     pub fn finish(&self, status: Status, trailers: Metadata) {
         if !self.shared.finished.swap(true, Ordering::AcqRel) {
-            self.shared.submit(Op::Finish(status, trailers));
+            self.shared.ops.submit([Op::Finish(status, trailers)]);
         }
     }
 
     /// Queues the only response and ends the call with OK: one crossing for the usual case.
     pub fn reply(&self, message: Bytes, trailers: Metadata) {
         if !self.shared.finished.swap(true, Ordering::AcqRel) {
-            let waker = {
-                let mut ops = lock(&self.shared.ops);
-                if ops.ended {
-                    return;
-                }
-                ops.list.push(Op::Send(message));
-                ops.list.push(Op::Finish(Status::ok(), trailers));
-                ops.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.shared.ops.submit([Op::Send(message), Op::Finish(Status::ok(), trailers)]);
         }
     }
 
     /// Allows `count` more [`Event::Message`]s. A call starts with none.
     pub fn grant(&self, count: usize) {
-        self.shared.submit(Op::Grant(count));
+        self.shared.ops.submit([Op::Grant(count)]);
     }
 
     /// Whether the call has ended for the engine: finished, cancelled or lost.
     pub fn is_ended(&self) -> bool {
-        lock(&self.shared.ops).ended
+        self.shared.ops.is_ended()
     }
 }
 
 impl Drop for ServerCallHandle {
     fn drop(&mut self) {
         if !self.shared.finished.load(Ordering::Acquire) {
-            self.finish(Status::new(Code::Unknown, "the handler ended without a status"), Metadata::new());
+            self.finish(
+                Status::new(Code::Unknown, "the handler ended without a status"),
+                Metadata::new(),
+            );
         }
     }
 }
@@ -201,7 +148,8 @@ impl PortHandler {
 impl Handler for PortHandler {
     fn handle(&self, call: ServerCall) {
         let kind = call.head().kind;
-        let own = (self.own_queues && (kind.client_streaming || kind.server_streaming)).then(Queue::silent);
+        let own = (self.own_queues && (kind.client_streaming || kind.server_streaming))
+            .then(Queue::silent);
         start(call, self.method, &self.queue, own);
     }
 }
@@ -213,9 +161,7 @@ pub fn accept_call(call: ServerCall, method: u64, queue: &Arc<Queue>) {
 
 fn start(mut call: ServerCall, method: u64, queue: &Arc<Queue>, own: Option<Arc<Queue>>) {
     let shared = Arc::new(Shared {
-        ops: Mutex::default(),
-        waiting: AtomicUsize::new(0),
-        blocked: AtomicBool::new(false),
+        ops: Ops::default(),
         finished: AtomicBool::new(false),
         tag: NEXT_TAG.fetch_add(1, Ordering::Relaxed),
     });
@@ -258,7 +204,7 @@ impl Pump {
             self.announce(None);
         }
         if self.take_ops(cx) {
-            self.shared.end();
+            self.shared.ops.end();
             return Poll::Ready(());
         }
         loop {
@@ -274,7 +220,7 @@ impl Pump {
                         self.announce(Some(message));
                         // the handler may have answered from within the notifier
                         if self.take_ops(cx) {
-                            self.shared.end();
+                            self.shared.ops.end();
                             return Poll::Ready(());
                         }
                     }
@@ -290,7 +236,7 @@ impl Pump {
                         self.tell_cancelled(status);
                     }
                     self.call = None;
-                    self.shared.end();
+                    self.shared.ops.end();
                     return Poll::Ready(());
                 }
                 Poll::Pending => break,
@@ -317,20 +263,19 @@ impl Pump {
         self.announced = true;
         let handle = ServerCallHandle { shared: self.shared.clone(), _slot: self.slot.take() };
         let head = call.head().clone();
-        self.queue.push(Event::Call(Box::new(IncomingCall { method: self.method, head, message, events: self.own.clone(), handle })));
+        self.queue.push(Event::Call(Box::new(IncomingCall {
+            method: self.method,
+            head,
+            message,
+            events: self.own.clone(),
+            handle,
+        })));
     }
 
     /// `true`: the call is finished.
     fn take_ops(&mut self, cx: &Context<'_>) -> bool {
         let mut list = std::mem::take(&mut self.spare);
-        {
-            let mut ops = lock(&self.shared.ops);
-            std::mem::swap(&mut ops.list, &mut list);
-            match &mut ops.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-        }
+        self.shared.ops.take(cx, &mut list);
         let Some(call) = &mut self.call else { return true };
         let mut failure = None;
         for op in list.drain(..) {
@@ -364,14 +309,10 @@ impl Pump {
     }
 
     fn tell_writable(&mut self, cx: &mut Context<'_>) {
-        let submitted = self.shared.waiting.load(Ordering::Acquire);
+        let submitted = self.shared.ops.waiting();
         let Some(call) = self.call.as_mut().filter(|_| submitted > 0) else { return };
-        if call.poll_ready(cx).is_ready() {
-            let queued = call.queued();
-            self.shared.waiting.fetch_sub(submitted - queued.min(submitted), Ordering::AcqRel);
-            if self.shared.blocked.swap(false, Ordering::AcqRel) {
-                self.tell(Event::Writable { tag: self.shared.tag });
-            }
+        if call.poll_ready(cx).is_ready() && self.shared.ops.sent(submitted, call.queued()) {
+            self.queue.push(Event::Writable { tag: self.shared.tag });
         }
     }
 }
