@@ -97,27 +97,36 @@ def main() -> None:
     msg, other_msg = schema["bench.v1.Msg"], pb.Msg
     small = other_msg(n=1, text="x" * 93).SerializeToString()
 
+    lines = [(i["sku"], i["title"], i["quantity"], i["price_micros"]) for i in ORDER["items"]]
+    signature = ORDER["signature"]
+
     def build_mine() -> Any:
-        o = ORDER
         return Order(
-            id=o["id"], reference=o["reference"], customer=o["customer"], email=o["email"], state=o["state"],
-            created_us=o["created_us"], updated_us=o["updated_us"], ship_to=Address(**ADDRESS), bill_to=Address(**ADDRESS),
-            items=[Item(**i) for i in o["items"]], currency=o["currency"], net_micros=o["net_micros"],
-            tax_micros=o["tax_micros"], discount=o["discount"], gift=o["gift"], note=o["note"], tags=o["tags"],
-            ratings=o["ratings"], labels=o["labels"], signature=o["signature"], weight_kg=o["weight_kg"],
-            zone_offset_minutes=o["zone_offset_minutes"],
+            id=123456789012, reference="2026-000123-A", customer="Analytical Engines Ltd", email="ada@example.org",
+            state="ORDER_STATE_PAID", created_us=1_763_640_000_000_000, updated_us=1_763_640_055_123_456,
+            ship_to=Address(name="Ada Lovelace", street="12 St James's Square", city="London", postcode="SW1Y 4JH", country="GB"),
+            bill_to=Address(name="Ada Lovelace", street="12 St James's Square", city="London", postcode="SW1Y 4JH", country="GB"),
+            items=[Item(sku=sku, title=title, quantity=n, price_micros=price) for sku, title, n, price in lines],
+            currency="GBP", net_micros=71_640_000, tax_micros=14_328_000, discount=0.125, gift=True,
+            note="Leave with the porter; ring twice.", tags=["brass", "gears", "express"], ratings=[5, 4, 5, 3, 5],
+            labels={"team": "engines", "campaign": "autumn", "origin": "web"}, signature=signature,
+            weight_kg=12.5, zone_offset_minutes=-60,
         )
 
     def build_theirs() -> Any:
-        o = ORDER
         return pb.Order(
-            id=o["id"], reference=o["reference"], customer=o["customer"], email=o["email"], state=o["state"],
-            created_us=o["created_us"], updated_us=o["updated_us"], ship_to=pb.Address(**ADDRESS), bill_to=pb.Address(**ADDRESS),
-            items=[pb.Item(**i) for i in o["items"]], currency=o["currency"], net_micros=o["net_micros"],
-            tax_micros=o["tax_micros"], discount=o["discount"], gift=o["gift"], note=o["note"], tags=o["tags"],
-            ratings=o["ratings"], labels=o["labels"], signature=o["signature"], weight_kg=o["weight_kg"],
-            zone_offset_minutes=o["zone_offset_minutes"],
+            id=123456789012, reference="2026-000123-A", customer="Analytical Engines Ltd", email="ada@example.org",
+            state="ORDER_STATE_PAID", created_us=1_763_640_000_000_000, updated_us=1_763_640_055_123_456,
+            ship_to=pb.Address(name="Ada Lovelace", street="12 St James's Square", city="London", postcode="SW1Y 4JH", country="GB"),
+            bill_to=pb.Address(name="Ada Lovelace", street="12 St James's Square", city="London", postcode="SW1Y 4JH", country="GB"),
+            items=[pb.Item(sku=sku, title=title, quantity=n, price_micros=price) for sku, title, n, price in lines],
+            currency="GBP", net_micros=71_640_000, tax_micros=14_328_000, discount=0.125, gift=True,
+            note="Leave with the porter; ring twice.", tags=["brass", "gears", "express"], ratings=[5, 4, 5, 3, 5],
+            labels={"team": "engines", "campaign": "autumn", "origin": "web"}, signature=signature,
+            weight_kg=12.5, zone_offset_minutes=-60,
         )
+
+    assert build_mine() == mine and build_theirs() == other
 
     cases: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "small: decode, read 2": (lambda: (lambda m: (m.n, m.text))(other_msg.FromString(small)), lambda: (lambda m: (m.n, m.text))(msg.from_bytes(small))),
