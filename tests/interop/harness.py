@@ -23,8 +23,10 @@ COMMANDS = {
     "grpc-go": ([BUILT / "grpc-go"], BUILT / "grpc-go"),
     "tonic": ([BUILT / "tonic"], BUILT / "tonic"),
     "stubless-rust": ([BUILT / "stubless-rust"], BUILT / "stubless-rust"),
+    "stubless": ([sys.executable, PEERS / "stubless" / "blocking.py"], PEERS / "stubless"),
+    "stubless-aio": ([sys.executable, PEERS / "stubless" / "aio.py"], PEERS / "stubless"),
 }
-OURS = ["stubless-rust"]
+OURS = ["stubless-rust", "stubless", "stubless-aio"]
 
 # security -> flags of the server, flags of the client
 SECURITY = {
