@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -13,7 +12,7 @@ use pyo3::types::{
 use pyo3::{PyTraverseError, PyVisit};
 use stubless_codec as codec;
 
-use crate::message::{ClassInfo, build_class, lock};
+use crate::message::{ClassInfo, Guarded, build_class};
 
 /// An immutable set of descriptors: message types, enums, services.
 #[pyclass(frozen, weakref, mapping, module = "stubless", name = "Schema")]
@@ -22,7 +21,7 @@ pub(crate) struct Schema {
     types: Vec<codec::MessageType>,
     index: HashMap<String, usize>,
     /// One class per message type, made when it is first asked for.
-    classes: Mutex<Vec<Option<Py<ClassInfo>>>>,
+    classes: Guarded<Vec<Option<Py<ClassInfo>>>>,
 }
 
 fn schema_error(e: codec::SchemaError) -> PyErr {
@@ -33,7 +32,7 @@ impl Schema {
     pub fn new(inner: codec::Schema) -> Schema {
         let types: Vec<_> = inner.messages().collect();
         let index = types.iter().enumerate().map(|(i, t)| (t.full_name().to_owned(), i)).collect();
-        let classes = Mutex::new(std::iter::repeat_with(|| None).take(types.len()).collect());
+        let classes = Guarded::new(std::iter::repeat_with(|| None).take(types.len()).collect());
         Schema { inner, types, index, classes }
     }
 
@@ -45,7 +44,7 @@ impl Schema {
     /// The class of the message type at a position. `this` is this schema.
     pub fn class_at(&self, this: &Bound<'_, Schema>, index: usize) -> PyResult<Py<ClassInfo>> {
         let py = this.py();
-        if let Some(Some(found)) = lock(&self.classes).get(index) {
+        if let Some(Some(found)) = self.classes.lock(py).get(index) {
             return Ok(found.clone_ref(py));
         }
         let Some(ty) = self.types.get(index) else {
@@ -53,7 +52,7 @@ impl Schema {
         };
         // made outside the lock: it runs Python code
         let made = build_class(py, this, ty.clone())?;
-        let mut classes = lock(&self.classes);
+        let mut classes = self.classes.lock(py);
         if classes.is_empty() {
             classes.resize_with(self.types.len(), || None);
         }
@@ -304,12 +303,12 @@ impl Schema {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Ok(classes) = self.classes.try_lock() else { return Ok(()) };
+        let Some(classes) = self.classes.visit(&visit) else { return Ok(()) };
         classes.iter().flatten().try_for_each(|class| visit.call(class))
     }
 
     fn __clear__(&self) {
-        let old = std::mem::take(&mut *lock(&self.classes));
+        let old = Python::attach(|py| std::mem::take(&mut *self.classes.lock(py)));
         drop(old);
     }
 }

@@ -240,6 +240,9 @@ pub(crate) fn message<'py>(
     label: &str,
     value: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, Message>> {
+    if value.is_exact_instance_of::<PyDict>() && info.get().ty.well_known().is_none() {
+        return Message::from_mapping(py, info, value);
+    }
     if let Ok(m) = value.cast::<Message>()
         && m.get().info.as_ptr() == info.as_ptr()
     {

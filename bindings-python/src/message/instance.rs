@@ -172,9 +172,13 @@ impl Message {
     fn into_object<'py>(self, info: &Bound<'py, ClassInfo>) -> PyResult<Bound<'py, Message>> {
         let class = info.get().class(info.py())?;
         NEXT.set(Some(self));
-        let made = class.call0();
-        NEXT.set(None);
-        Ok(made?.cast_into::<Message>()?)
+        match class.call0() {
+            Ok(made) => Ok(made.cast_into::<Message>()?),
+            Err(e) => {
+                NEXT.set(None);
+                Err(e)
+            }
+        }
     }
 
     /// What `Msg(...)` makes; the instance itself is made by Python.

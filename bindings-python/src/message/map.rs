@@ -241,22 +241,22 @@ impl MessageMap {
     }
 
     fn __reversed__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict(py)?.call_method0("__reversed__")
+        self.dict(py)?.call_method0(pyo3::intern!(py, "__reversed__"))
     }
 
     /// The keys, as a view.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict(py)?.call_method0("keys")
+        self.dict(py)?.call_method0(pyo3::intern!(py, "keys"))
     }
 
     /// The values, as a view.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict(py)?.call_method0("values")
+        self.dict(py)?.call_method0(pyo3::intern!(py, "values"))
     }
 
     /// Pairs of key and value, as a view.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict(py)?.call_method0("items")
+        self.dict(py)?.call_method0(pyo3::intern!(py, "items"))
     }
 
     /// The value under a key, or `default`.

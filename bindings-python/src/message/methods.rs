@@ -31,6 +31,9 @@ fn info_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, ClassInfo>> {
     }
 }
 
+/// What `pickle` keeps of a message: the function that makes it again, and its arguments.
+type Pickled<'py> = (Bound<'py, PyAny>, (Py<Schema>, String, Bound<'py, PyBytes>));
+
 /// The message some bytes are.
 pub(crate) fn parse<'py>(
     info: &Bound<'py, ClassInfo>,
@@ -347,10 +350,7 @@ impl Message {
         self.copied(py)
     }
 
-    fn __reduce__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Py<Schema>, String, Bound<'py, PyBytes>))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py>> {
         let load = py.import("stubless._core")?.getattr("_unpickle")?;
         let info = self.info.get();
         Ok((

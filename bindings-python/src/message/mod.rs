@@ -24,6 +24,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use stubless_codec::{DecodeError, MessageType};
 
+pub(crate) use cell::Guarded;
 pub(crate) use class::build as build_class;
 pub(crate) use class::{ClassInfo, FieldDescriptor};
 pub(crate) use instance::Message;
