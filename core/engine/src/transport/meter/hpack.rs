@@ -93,7 +93,12 @@ impl Blocks {
         let mut entries = if self.forgot { MAX_ENTRIES } else { 0 };
         let (mut block, mut from, mut first) = (Vec::new(), 0, None);
         for (head, end) in &self.frames {
-            block.extend_from_slice(fragment(head, self.bytes.get(from..*end)?));
+            let payload = self.bytes.get(from..*end)?;
+            if payload.len() != head.len as usize {
+                // still on its way, so h2 has not seen it either
+                return None;
+            }
+            block.extend_from_slice(fragment(head, payload));
             from = *end;
             let first_head = *first.get_or_insert(*head);
             if head.has(END_HEADERS) {

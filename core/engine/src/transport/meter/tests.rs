@@ -506,6 +506,20 @@ fn a_block_that_is_no_hpack_is_told_from_one_with_wrong_fields() {
 }
 
 #[test]
+fn a_block_that_is_still_on_its_way_is_not_blamed() {
+    let mut meter = TestMeter::server();
+    meter.greet();
+    meter.peer_sends(&frame(HEADERS, 0x4, 1, b"\x82\x86\x84"));
+    meter.peer_sends(&frame(HEADERS, 0x4, 3, b"\x00\x04name\x05value")[..14]);
+    meter.read();
+    meter.write(&frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]));
+    assert_eq!(
+        meter.handle.close_reason().map(|reason| reason.code),
+        Some(ErrorCode::PROTOCOL_ERROR)
+    );
+}
+
+#[test]
 fn vectored_writes_are_followed_across_their_slices() {
     let mut meter = TestMeter::server_with_call();
     let before = meter.sent().len();
