@@ -99,7 +99,8 @@ async def main_aio(port, files):
 
 
 def main(port, files):
-    server = sl.Server(schema=SCHEMA)
+    # more threads than one connection may hold handlers (200), or one client's sleepers are all there is
+    server = sl.Server(schema=SCHEMA, handler_threads=256)
     server.add_service("fault.Echo", Blocking())
     print("ready", server.start(f"127.0.0.1:{port}", **security(files)), flush=True)
     threading.Event().wait()
