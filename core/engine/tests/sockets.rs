@@ -157,3 +157,23 @@ fn nobody_listening_is_unavailable_at_once_and_a_deadline_holds_when_waiting_for
     let answer = unary(&here, &channel, "/test.Echo/Unary", b"", options);
     assert_eq!(answer.status.code(), Code::DeadlineExceeded);
 }
+
+#[test]
+fn many_threads_share_one_engine_without_a_keeper_and_none_waits_for_nothing() {
+    let (there, here) = (Engine::new().unwrap(), Engine::new().unwrap());
+    there.start_keeper().unwrap();
+    let (_server, port) = serve(&there);
+    let target = format!("127.0.0.1:{port}");
+    let channel = Channel::new(here.rt(), &target, ChannelOptions::default()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..300 {
+                    let options = CallOptions::default();
+                    let answer = unary(&here, &channel, "/test.Echo/Unary", b"hello", options);
+                    assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
+                }
+            });
+        }
+    });
+}

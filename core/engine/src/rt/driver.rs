@@ -243,6 +243,7 @@ impl Engine {
             return Waited::Closed;
         }
         let until = timeout.map(|span| self.0.rt.now() + span);
+        let mut passing_on = None;
         loop {
             if done() {
                 return Waited::Done;
@@ -268,6 +269,8 @@ impl Engine {
                     self.0.round(&mut reactor, left);
                 }
             } else {
+                // whatever makes this thread leave, a lead it was offered must not be lost
+                passing_on.get_or_insert(PassOn(&self.0));
                 self.0.follow(left);
             }
         }
@@ -455,6 +458,21 @@ impl Shared {
         }
         let me = std::thread::current().id();
         lock(&self.lead).followers.retain(|thread| thread.id() != me);
+    }
+}
+
+/// Offers the lead, if nobody has it, to the next follower.
+struct PassOn<'a>(&'a Shared);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        let next = {
+            let mut lead = lock(&self.0.lead);
+            if lead.taken { None } else { lead.followers.pop_front() }
+        };
+        if let Some(next) = next {
+            next.unpark();
+        }
     }
 }
 
