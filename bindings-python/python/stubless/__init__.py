@@ -19,7 +19,6 @@ from ._core import (
 
 
 # ---- calls ----
-from . import aio
 from ._client import CallMetadata, Channel, ClientCall, Service, connect
 from ._core import TLS, Context, Health, Metadata, ServerTLS, TLSIdentity
 from ._errors import (
@@ -47,6 +46,20 @@ from ._server import Server, ServerCall, health
 from ._lifetime import install as _install
 
 _install()
+
+# asyncio is three quarters of the time an import would take: `stubless.aio` comes when it is first named
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import aio
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == "aio":
+            from importlib import import_module
+
+            return import_module(".aio", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "EnumType",

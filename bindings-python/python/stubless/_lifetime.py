@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 
 from . import _core
 
@@ -18,9 +19,10 @@ def install() -> None:
 
 
 def _end() -> None:
-    from ._aio_loop import _forget_all
     from ._server import _stop_all
 
     _stop_all()
-    _forget_all()
+    loops = sys.modules.get("stubless._aio_loop")  # not to be imported at the end, if nobody used it
+    if loops is not None:
+        loops._forget_all()
     _core._shutdown()

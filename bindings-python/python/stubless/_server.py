@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import signal
 import threading
 import time
@@ -200,6 +199,8 @@ class Server(ServerBase):
         return _core.ServerCore(self._options)
 
     def _wrap(self, handler: Any, path: str, client_streaming: bool, server_streaming: bool) -> Any:
+        import inspect  # slow to import, and a client never needs it
+
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
             raise TypeError(f"{path}: an async handler needs a stubless.aio.Server")
         if not self._interceptors:
