@@ -123,12 +123,14 @@ def test_first_reads_by_many_threads_give_one_object():
 
 def test_a_finalizer_may_touch_messages():
     node = Node.from_bytes(DATA)
+    held = All.from_bytes(All(by_id={1: {"n": 1}}, f_node=node, nodes=[{}]).to_bytes())
     touched = []
 
     class Watch:
         def __del__(self):
             touched.append(node.next.name)
             node.n += 1
+            held.by_id[1].name, held.f_node.n, held.nodes[0].n, held.labels.get("a"), held.to_bytes()
             node.tags.append("gone")
 
     previous = gc.get_threshold()
@@ -140,6 +142,10 @@ def test_a_finalizer_may_touch_messages():
             del circle
             node.kids[i % 2].next.tags.append("a")
             list(node.kids), dict(node.counts), node.to_bytes(), All(nodes=[node, {"n": 1}]).to_bytes()
+            held.by_id[1].n = held.f_node.n = i
+            held.to_bytes(), list(held.nodes), held.copy(), repr(held), held.to_dict(), held == held.copy()
+            fresh = All.from_bytes(held.to_bytes())
+            fresh.by_id[1].n, fresh.to_bytes(), list(fresh.nodes)
     finally:
         gc.set_threshold(*previous)
     gc.collect()

@@ -81,10 +81,8 @@ impl MessageMap {
                 _ => return true,
             }
         };
-        dict.bind(py)
-            .values()
-            .iter()
-            .all(|v| v.cast::<Message>().is_ok_and(|m| m.get().is_clean(py)))
+        // walked without a list of its values: making one could set off the garbage collector under a guard above
+        dict.bind(py).iter().all(|(_, v)| v.cast::<Message>().is_ok_and(|m| m.get().is_clean(py)))
     }
 
     fn key<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
