@@ -185,7 +185,7 @@ impl MessageList {
     /// The message at a position of the core's list, made and kept.
     fn message(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
         let child = self.info.get().child(py, &self.spec.elem)?;
-        let made = self.fresh(child.bind(py), index)?;
+        let made = self.fresh(child.bind(py), self.core(), index)?;
         let mut state = self.lock(py);
         if matches!(state.items, Items::Core) {
             state.items =
@@ -200,8 +200,13 @@ impl MessageList {
         }
     }
 
-    fn fresh(&self, child: &Bound<'_, ClassInfo>, index: usize) -> PyResult<Py<PyAny>> {
-        let view = match (&self.view, self.core().and_then(|core| core.get(index))) {
+    fn fresh(
+        &self,
+        child: &Bound<'_, ClassInfo>,
+        core: Option<ListRef<'_>>,
+        index: usize,
+    ) -> PyResult<Py<PyAny>> {
+        let view = match (&self.view, core.and_then(|core| core.get(index))) {
             (Some(view), Some(Value::Message(m))) => view.child(m),
             _ => None,
         };
@@ -251,9 +256,9 @@ impl MessageList {
             };
             if !wanted.is_empty() {
                 let child = self.info.get().child(py, &self.spec.elem)?;
-                let child = child.bind(py);
+                let (child, core) = (child.bind(py), self.core());
                 for index in wanted {
-                    missing.push((index, self.fresh(child, index)?));
+                    missing.push((index, self.fresh(child, core, index)?));
                 }
             }
         }
