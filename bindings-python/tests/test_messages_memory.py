@@ -33,7 +33,7 @@ def resident():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_a_hundred_thousand_rounds_leave_nothing():
+def test_a_hundred_thousand_messages_leave_nothing():
     for i in range(2000):
         one_round(i)
     gc.collect()

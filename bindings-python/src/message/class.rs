@@ -237,6 +237,14 @@ pub(crate) struct ClassInfo {
 
 #[pymethods]
 impl ClassInfo {
+    /// A message from its encoded form (bytes or a buffer). ValueError: not an encoding of this type.
+    fn from_bytes<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Message>> {
+        super::methods::parse(slf, data)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.schema)?;
         self.class.get().map_or(Ok(()), |class| visit.call(class))
@@ -368,6 +376,8 @@ pub(crate) fn build(
     names.set_item("__qualname__", local)?;
     names.set_item("full_name", &full_name)?;
     names.set_item(INFO_KEY, &info)?;
+    // bound to what it needs: the class method of `Message` would have to look that up at each call
+    names.set_item("from_bytes", info.getattr("from_bytes")?)?;
     for (own, shared) in super::known::methods(info.get().ty.well_known()) {
         names.set_item(own, base.getattr(shared)?)?;
     }
