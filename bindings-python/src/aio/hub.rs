@@ -47,8 +47,8 @@ pub(crate) struct Hub {
     /// asyncio's loop; `None` under trio.
     event_loop: Option<Py<PyAny>>,
     call_soon: Option<Py<PyAny>>,
-    /// The bound method `_flush`, made once.
-    flush: PyOnceLock<Py<PyAny>>,
+    /// The bound method `_flush`, made once; a circle, which `_close` cuts.
+    flush: Mutex<Option<Py<PyAny>>>,
     calls: Mutex<Slab<Entry>>,
     /// Calls of clients that servers here are serving, by their tags; and servers by the calls' methods.
     served: Mutex<HashMap<u64, Arc<dyn Serve>>>,
@@ -92,15 +92,16 @@ impl Hub {
             self.engine.rt().executor().promise_run();
             return Ok(());
         }
-        let (Some(call_soon), Some(flush)) = (&self.call_soon, self.flush.get(py)) else {
+        let Some(call_soon) = &self.call_soon else {
             // trio: the engine raises its own descriptor
             return Ok(());
         };
-        if !self.scheduled.swap(true, Ordering::Relaxed)
-            && let Err(error) = call_soon.bind(py).call1((flush,))
-        {
-            self.scheduled.store(false, Ordering::Relaxed);
-            return Err(error);
+        if !self.scheduled.swap(true, Ordering::Relaxed) {
+            let flush = lock(&self.flush).as_ref().map(|flush| flush.clone_ref(py));
+            if let Err(error) = call_soon.bind(py).call1((flush,)) {
+                self.scheduled.store(false, Ordering::Relaxed);
+                return Err(error);
+            }
         }
         self.engine.rt().executor().promise_run();
         Ok(())
@@ -278,7 +279,7 @@ impl Hub {
             queue: ForkSafe::new(Queue::silent()),
             event_loop,
             call_soon,
-            flush: PyOnceLock::new(),
+            flush: Mutex::default(),
             calls: Mutex::default(),
             served: Mutex::default(),
             servers: Mutex::default(),
@@ -289,7 +290,7 @@ impl Hub {
         };
         let hub = Py::new(py, hub)?;
         let flush = hub.bind(py).getattr(PyString::new(py, "_flush"))?;
-        let _ = hub.get().flush.set(py, flush.unbind());
+        *lock(&hub.get().flush) = Some(flush.unbind());
         Ok(hub)
     }
 
@@ -344,6 +345,8 @@ impl Hub {
             return;
         }
         py.detach(|| self.engine.shutdown(Duration::from_secs(1)));
+        let flush = lock(&self.flush).take();
+        drop(flush);
         let calls = std::mem::take(&mut *lock(&self.calls));
         let served = std::mem::take(&mut *lock(&self.served));
         let servers = std::mem::take(&mut *lock(&self.servers));

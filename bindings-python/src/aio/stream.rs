@@ -185,6 +185,8 @@ struct StreamWait {
     shared: Arc<Shared>,
     coded: Coded,
     op: Op,
+    /// A call lives as long as somebody waits for it.
+    _call: Py<AsyncStreamCall>,
 }
 
 impl Waitable for StreamWait {
@@ -276,8 +278,10 @@ impl AsyncStreamCall {
         AsyncStreamCall { shared, coded, deadline }
     }
 
-    fn wait(&self, py: Python<'_>, op: Op) -> PyResult<Py<PyAny>> {
-        Wait::of(py, StreamWait { shared: self.shared.clone(), coded: self.coded.clone(), op })
+    fn wait(slf: &Bound<'_, Self>, op: Op) -> PyResult<Py<PyAny>> {
+        let this = slf.get();
+        let (shared, coded) = (this.shared.clone(), this.coded.clone());
+        Wait::of(slf.py(), StreamWait { shared, coded, op, _call: slf.clone().unbind() })
     }
 }
 
@@ -285,31 +289,33 @@ impl AsyncStreamCall {
 impl AsyncStreamCall {
     /// Sends one message; awaiting waits for room for the next.
     #[pyo3(signature = (message, /))]
-    fn send(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn send(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
         let ended = {
-            let state = self.shared.lock();
+            let state = this.shared.lock();
             if state.half_closed {
                 return Err(PyRuntimeError::new_err("nothing can be sent after done()"));
             }
             state.end.is_some()
         };
-        let bytes = self.coded.encode(message)?;
-        let Some(handle) = self.shared.live().filter(|_| !ended) else {
-            return Err(self.shared.failed(py, &self.coded));
+        let bytes = this.coded.encode(message)?;
+        let Some(handle) = this.shared.live().filter(|_| !ended) else {
+            return Err(this.shared.failed(py, &this.coded));
         };
-        self.shared.hub.bind(py).get().before_submit(py)?;
+        this.shared.hub.bind(py).get().before_submit(py)?;
         if handle.send(bytes) {
             return Ready::none(py);
         }
-        self.shared.lock().blocked = true;
-        self.wait(py, Op::Room)
+        this.shared.lock().blocked = true;
+        AsyncStreamCall::wait(slf, Op::Room)
     }
 
     /// The next answer; `None` at the end.
-    fn recv(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.shared.poll_message(py, &self.coded)? {
+    fn recv(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
+        match this.shared.poll_message(py, &this.coded)? {
             Some(message) => Ready::value(py, message.unwrap_or_else(|| py.None())),
-            None => self.wait(py, Op::Recv),
+            None => AsyncStreamCall::wait(slf, Op::Recv),
         }
     }
 
@@ -329,8 +335,8 @@ impl AsyncStreamCall {
     }
 
     /// Metadata the server sent before its first answer; awaitable.
-    fn initial_metadata(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.wait(py, Op::Headers)
+    fn initial_metadata(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        AsyncStreamCall::wait(slf, Op::Headers)
     }
 
     /// Metadata the server sent at the end; `None` while the call is open.
@@ -364,11 +370,12 @@ impl AsyncStreamCall {
         slf
     }
 
-    fn __anext__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.shared.poll_message(py, &self.coded)? {
+    fn __anext__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
+        match this.shared.poll_message(py, &this.coded)? {
             Some(Some(message)) => Ready::value(py, message),
             Some(None) => Err(PyStopAsyncIteration::new_err(())),
-            None => self.wait(py, Op::Next),
+            None => AsyncStreamCall::wait(slf, Op::Next),
         }
     }
 
@@ -384,8 +391,8 @@ impl AsyncStreamCall {
     }
 
     /// The one answer of a call that has one; awaitable.
-    fn _answer(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.wait(py, Op::Answer)
+    fn _answer(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        AsyncStreamCall::wait(slf, Op::Answer)
     }
 
     /// What ended the iterable of requests: raised to the reader.

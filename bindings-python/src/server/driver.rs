@@ -178,8 +178,18 @@ impl Driver {
     }
 
     fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        if value.is_none() || self.streams {
+        if value.is_none() {
             return self.__next__(py);
+        }
+        if self.streams {
+            // trio gives its tasks values
+            let came = self.take_step().map(|step| {
+                let came = step.bind(py).call_method1(intern!(py, "send"), (value,))?.unbind();
+                self.keep_step(step);
+                Ok(came)
+            });
+            let next = self.stream(py, came);
+            return self.give(py, next);
         }
         let sent = self.handler.bind(py).call_method1(intern!(py, "send"), (value,));
         let next = self.single(py, sent);

@@ -196,11 +196,9 @@ impl Served {
         room
     }
 
-    /// What to wait on for room; `None`: there is room, or nobody to send to.
+    /// What to wait on for room; `None`: there is room, or the call is known to have ended. A call that has ended
+    /// unknown to us takes no message, and the event that says so ends the wait.
     pub(crate) fn park_for_room(&self, py: Python<'_>) -> PyResult<Option<Py<Parked>>> {
-        if self.context.get().with_handle(|handle| handle.is_ended()).unwrap_or(true) {
-            return Ok(None);
-        }
         let mut state = self.inbox.lock();
         if !state.blocked || state.cancelled.is_some() {
             return Ok(None);
