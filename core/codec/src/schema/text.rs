@@ -15,7 +15,7 @@ use crate::error::SchemaError;
 
 impl Schema {
     /// Compiles `.proto` files. Imports are searched along `include` in order; without any, in the current directory and
-    /// in the folders of `files`. A file may be given by path or by its name below an include path.
+    /// in the folders of `files` (those of absolute paths first). A file may be given by path or by its name below an include path.
     ///
     /// # Errors
     /// A file that cannot be found, and anything that does not compile, with file, line and column.
@@ -28,10 +28,10 @@ impl Schema {
         let mut include: Vec<PathBuf> =
             include.into_iter().map(|p| p.as_ref().to_owned()).collect();
         if include.is_empty() {
-            include.push(PathBuf::from("."));
-            for folder in
-                files.iter().filter_map(|f| f.parent()).filter(|f| !f.as_os_str().is_empty())
-            {
+            let folders = files.iter().filter_map(|f| f.parent()).filter(|f| !f.as_os_str().is_empty());
+            // an absolute path means that very file, whatever the current directory holds
+            let (absolute, relative): (Vec<_>, Vec<_>) = folders.partition(|f| f.is_absolute());
+            for folder in absolute.into_iter().chain([Path::new(".")]).chain(relative) {
                 if !include.iter().any(|i| i == folder) {
                     include.push(folder.to_owned());
                 }

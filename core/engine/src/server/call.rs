@@ -259,6 +259,10 @@ impl ServerCall {
                     observer.headers(&mut self.headers);
                 }
             }
+            if self.head.deadline.is_some() {
+                // a handler that took too long and never looked: the client's clock counts, not its status
+                wire.protocol.handle_time(self.rt.now());
+            }
             let finish = wire.protocol.finish(status, trailers, &self.headers);
             wire.end(finish);
         }

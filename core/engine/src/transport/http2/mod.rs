@@ -42,7 +42,9 @@ impl Default for Http2Config {
 pub const STREAMS_BEFORE_SETTINGS: usize = 100;
 
 /// Bytes of unread small DATA frames that h2 tolerates. Its own choice ends a connection on a legal burst of empty messages.
-const DATA_FRAME_BUDGET: usize = 32 << 20;
+///
+/// One full stream window (1 MiB) of five-byte messages is charged 53 MB when its reader lags.
+const DATA_FRAME_BUDGET: usize = 64 << 20;
 
 /// Bytes h2 may hold per stream. Sends wait in the [outbox](super::outbox), not here.
 const SEND_BUFFER: usize = 64 << 10;
