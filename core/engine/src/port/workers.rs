@@ -166,6 +166,11 @@ impl Workers {
         }
     }
 
+    /// Threads that wait for work. With none, a handler that blocks now leaves nobody to drive: the host may add a thread.
+    pub fn idle(&self) -> usize {
+        lock(&self.state).idle.len()
+    }
+
     /// Sends every worker home: `next` gives `None` from here on.
     pub fn close(&self) {
         let idle = {
