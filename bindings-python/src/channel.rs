@@ -52,7 +52,8 @@ impl ChannelCore {
             Some(hub) => hub.bind(py).get().engine().clone(),
             None => process_engine()?,
         };
-        let channel = Channel::new(engine.rt(), target, options).map_err(|error| crate::errors::refused(&error))?;
+        let channel = Channel::new(engine.rt(), target, options)
+            .map_err(|error| crate::errors::refused(&error))?;
         Ok(ChannelCore(Arc::new(Target {
             engine: ForkSafe::new(engine),
             channel: ForkSafe::new(channel),
@@ -134,7 +135,11 @@ impl MethodOf {
         server_streaming: bool,
     ) -> PyResult<MethodOf> {
         let Some(schema) = schema else {
-            return Ok(MethodOf { kind: (client_streaming, server_streaming), input: Coder::Raw, output: Coder::Raw });
+            return Ok(MethodOf {
+                kind: (client_streaming, server_streaming),
+                input: Coder::Raw,
+                output: Coder::Raw,
+            });
         };
         let Some(method) = schema.get().inner.method(path) else {
             return Err(PyLookupError::new_err(format!("the schema has no method {path}")));
@@ -149,12 +154,21 @@ impl MethodOf {
 
 /// The methods of a service: `(name, path, client streaming, server streaming)`; `None` if the schema lacks the service.
 #[pyfunction]
-fn _service_methods(schema: &Bound<'_, Schema>, name: &str) -> Option<Vec<(String, String, bool, bool)>> {
+fn _service_methods(
+    schema: &Bound<'_, Schema>,
+    name: &str,
+) -> Option<Vec<(String, String, bool, bool)>> {
     let service = schema.get().inner.service(name)?;
     let mut rows = Vec::new();
     for method in service.methods() {
-        let (client_streaming, server_streaming) = (method.is_client_streaming(), method.is_server_streaming());
-        rows.push((method.name().to_owned(), method.path().to_owned(), client_streaming, server_streaming));
+        let (client_streaming, server_streaming) =
+            (method.is_client_streaming(), method.is_server_streaming());
+        rows.push((
+            method.name().to_owned(),
+            method.path().to_owned(),
+            client_streaming,
+            server_streaming,
+        ));
     }
     Some(rows)
 }

@@ -85,7 +85,9 @@ pub(crate) fn process_engine() -> PyResult<Engine> {
         return Ok(engine.clone());
     }
     let engine = new_engine()?;
-    engine.start_keeper().map_err(|error| PyOSError::new_err(format!("no thread for the engine: {error}")))?;
+    engine
+        .start_keeper()
+        .map_err(|error| PyOSError::new_err(format!("no thread for the engine: {error}")))?;
     if let Some((made, old)) = slot.replace((generation(), engine.clone()))
         && made != generation()
     {

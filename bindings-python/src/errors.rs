@@ -31,7 +31,8 @@ pub(crate) fn rpc_error(
     schema: Option<&Py<PyAny>>,
 ) -> PyErr {
     let made = (|| {
-        let make = MAKE.get(py).ok_or_else(|| PyRuntimeError::new_err("stubless is not imported"))?;
+        let make =
+            MAKE.get(py).ok_or_else(|| PyRuntimeError::new_err("stubless is not imported"))?;
         let origin = match status.origin() {
             Origin::Local => "local",
             Origin::Remote => "remote",
@@ -82,7 +83,10 @@ pub(crate) fn raised_status(py: Python<'_>, error: &PyErr) -> Option<(Status, Me
     let (status, trailers) = read().ok()?;
     if status.is_ok() {
         // an exception never means success
-        return Some((Status::new(Code::Unknown, "the handler raised an RpcError with code OK"), trailers));
+        return Some((
+            Status::new(Code::Unknown, "the handler raised an RpcError with code OK"),
+            trailers,
+        ));
     }
     Some((status, trailers))
 }

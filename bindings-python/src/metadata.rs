@@ -17,7 +17,10 @@ fn value<'py>(py: Python<'py>, value: MetadataValue<'_>) -> Bound<'py, PyAny> {
     }
 }
 
-fn pair<'py>(py: Python<'py>, (key, v): (&str, MetadataValue<'_>)) -> PyResult<Bound<'py, PyTuple>> {
+fn pair<'py>(
+    py: Python<'py>,
+    (key, v): (&str, MetadataValue<'_>),
+) -> PyResult<Bound<'py, PyTuple>> {
     PyTuple::new(py, [PyString::new(py, key).into_any(), value(py, v)])
 }
 
@@ -31,21 +34,33 @@ impl Metadata {
 
     /// The first value of a key, or `default`.
     #[pyo3(signature = (key, default = None, /))]
-    fn get<'py>(&self, py: Python<'py>, key: &str, default: Option<Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> Option<Bound<'py, PyAny>> {
         self.0.get(&key.to_ascii_lowercase()).map(|v| value(py, v)).or(default)
     }
 
     /// All values of a key, in order.
     #[pyo3(signature = (key, /))]
     fn get_all<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.0.get_all(&key.to_ascii_lowercase()).map(|v| value(py, v)).collect::<Vec<_>>())
+        PyList::new(
+            py,
+            self.0.get_all(&key.to_ascii_lowercase()).map(|v| value(py, v)).collect::<Vec<_>>(),
+        )
     }
 
     fn __len__(&self) -> usize {
         self.0.len()
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         if let Ok(key) = index.cast::<PyString>() {
             let key = key.to_str()?.to_ascii_lowercase();
             return self.0.get(&key).map(|v| value(py, v)).ok_or_else(|| PyKeyError::new_err(key));
@@ -120,14 +135,16 @@ pub(crate) fn to_pairs(given: Option<&Bound<'_, PyAny>>) -> PyResult<Pairs> {
     }
     let wrong = || PyTypeError::new_err("metadata must be a mapping or (key, value) pairs");
     for item in given.try_iter().map_err(|_| wrong())? {
-        let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract().map_err(|_| wrong())?;
+        let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+            item?.extract().map_err(|_| wrong())?;
         append(&mut pairs, &key, &value)?;
     }
     Ok(pairs)
 }
 
 fn append(pairs: &mut Pairs, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let key = key.cast::<PyString>().map_err(|_| PyTypeError::new_err("a metadata key must be str"))?;
+    let key =
+        key.cast::<PyString>().map_err(|_| PyTypeError::new_err("a metadata key must be str"))?;
     let key = key.to_str()?;
     let lower;
     let key = if key.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -139,7 +156,9 @@ fn append(pairs: &mut Pairs, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -
     let binary = key.ends_with("-bin");
     let value = if let Ok(text) = value.cast::<PyString>() {
         if binary {
-            return Err(PyTypeError::new_err(format!("metadata {key:?}: a key in -bin takes bytes")));
+            return Err(PyTypeError::new_err(format!(
+                "metadata {key:?}: a key in -bin takes bytes"
+            )));
         }
         Bytes::copy_from_slice(text.to_str()?.as_bytes())
     } else if let Ok(bytes) = value.cast::<PyBytes>() {

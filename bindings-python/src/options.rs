@@ -20,11 +20,17 @@ fn wrong(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
 }
 
 /// Seconds, or a `timedelta`; infinity is as long as can be said.
-pub(crate) fn duration(name: &str, given: &Bound<'_, PyAny>, least: Duration) -> PyResult<Duration> {
+pub(crate) fn duration(
+    name: &str,
+    given: &Bound<'_, PyAny>,
+    least: Duration,
+) -> PyResult<Duration> {
     let seconds: f64 = if given.cast::<PyDelta>().is_ok() {
         given.call_method0("total_seconds")?.extract()?
     } else {
-        given.extract().map_err(|_| PyTypeError::new_err(format!("option {name}: seconds (a number) or a timedelta")))?
+        given.extract().map_err(|_| {
+            PyTypeError::new_err(format!("option {name}: seconds (a number) or a timedelta"))
+        })?
     };
     if seconds.is_nan() || seconds < least.as_secs_f64() {
         let allowed = format!("{} seconds or more", least.as_secs_f64());
@@ -83,24 +89,58 @@ pub(crate) fn unknown(what: &str, name: &str, allowed: &[&str]) -> PyErr {
 
 /// What a channel may be told.
 pub(crate) const CHANNEL: &[&str] = &[
-    "schema", "tls", "authority", "user_agent", "interceptors", "default_timeout", "wait_for_ready", "compression",
-    "max_receive_message_bytes", "max_send_message_bytes", "max_metadata_bytes", "keepalive_time",
-    "keepalive_timeout", "keepalive_without_calls", "idle_timeout", "connect_timeout", "initial_backoff",
-    "max_backoff", "stream_window_bytes", "connection_window_bytes",
+    "schema",
+    "tls",
+    "authority",
+    "user_agent",
+    "interceptors",
+    "default_timeout",
+    "wait_for_ready",
+    "compression",
+    "max_receive_message_bytes",
+    "max_send_message_bytes",
+    "max_metadata_bytes",
+    "keepalive_time",
+    "keepalive_timeout",
+    "keepalive_without_calls",
+    "idle_timeout",
+    "connect_timeout",
+    "initial_backoff",
+    "max_backoff",
+    "stream_window_bytes",
+    "connection_window_bytes",
 ];
 
 /// What a call may be told.
 pub(crate) const CALL: &[&str] = &[
-    "timeout", "metadata", "wait_for_ready", "compression", "max_receive_message_bytes", "max_send_message_bytes",
+    "timeout",
+    "metadata",
+    "wait_for_ready",
+    "compression",
+    "max_receive_message_bytes",
+    "max_send_message_bytes",
     "raw",
 ];
 
 /// What a server may be told.
 pub(crate) const SERVER: &[&str] = &[
-    "schema", "tls", "interceptors", "compression", "max_receive_message_bytes", "max_send_message_bytes",
-    "max_metadata_bytes", "max_concurrent_streams", "max_concurrent_calls", "handler_threads", "keepalive_time",
-    "keepalive_timeout", "min_ping_interval", "max_connection_age", "max_connection_age_grace",
-    "max_connection_idle", "debug_errors",
+    "schema",
+    "tls",
+    "interceptors",
+    "compression",
+    "max_receive_message_bytes",
+    "max_send_message_bytes",
+    "max_metadata_bytes",
+    "max_concurrent_streams",
+    "max_concurrent_calls",
+    "handler_threads",
+    "keepalive_time",
+    "keepalive_timeout",
+    "min_ping_interval",
+    "max_connection_age",
+    "max_connection_age_grace",
+    "max_connection_idle",
+    "debug_errors",
 ];
 
 /// A channel's options but for `schema` and `interceptors`, which its caller keeps.
@@ -122,7 +162,8 @@ pub(crate) fn channel(given: &Bound<'_, PyDict>) -> PyResult<ChannelOptions> {
                 options.tls = match value.extract::<bool>() {
                     Ok(false) => None,
                     Ok(true) => {
-                        let system = stubless_engine::transport::tls::ClientTls::new(&Default::default());
+                        let system =
+                            stubless_engine::transport::tls::ClientTls::new(&Default::default());
                         Some(system.map_err(|error| crate::errors::refused(&error))?)
                     }
                     Err(_) => match value.cast::<Tls>() {
@@ -133,7 +174,9 @@ pub(crate) fn channel(given: &Bound<'_, PyDict>) -> PyResult<ChannelOptions> {
             }
             "authority" => options.authority = Some(text(name, &value)?),
             "user_agent" => options.user_agent = Some(text(name, &value)?),
-            "default_timeout" => options.default_timeout = Some(duration(name, &value, Duration::ZERO)?),
+            "default_timeout" => {
+                options.default_timeout = Some(duration(name, &value, Duration::ZERO)?)
+            }
             "wait_for_ready" => options.wait_for_ready = flag(name, &value)?,
             "compression" => options.compression = encoding(name, &value)?,
             "max_receive_message_bytes" => options.max_receive_message_bytes = size(name, &value)?,
@@ -144,14 +187,20 @@ pub(crate) fn channel(given: &Bound<'_, PyDict>) -> PyResult<ChannelOptions> {
                 options.http2.max_header_list_bytes = options.http2.max_header_list_bytes.max(list);
             }
             "keepalive_time" => options.keepalive.time = or_never(name, &value, 10 * second)?,
-            "keepalive_timeout" => options.keepalive.timeout = duration(name, &value, second / 1000)?,
+            "keepalive_timeout" => {
+                options.keepalive.timeout = duration(name, &value, second / 1000)?
+            }
             "keepalive_without_calls" => options.keepalive.without_calls = flag(name, &value)?,
             "idle_timeout" => options.idle_timeout = or_never(name, &value, second / 1000)?,
-            "connect_timeout" => options.backoff.min_connect_timeout = duration(name, &value, second / 1000)?,
+            "connect_timeout" => {
+                options.backoff.min_connect_timeout = duration(name, &value, second / 1000)?
+            }
             "initial_backoff" => options.backoff.initial = duration(name, &value, second / 1000)?,
             "max_backoff" => options.backoff.max = duration(name, &value, second / 1000)?,
             "stream_window_bytes" => options.http2.stream_window_bytes = window(name, &value)?,
-            "connection_window_bytes" => options.http2.connection_window_bytes = window(name, &value)?,
+            "connection_window_bytes" => {
+                options.http2.connection_window_bytes = window(name, &value)?
+            }
             _ => return Err(unknown("a channel", name, CHANNEL)),
         }
     }
@@ -190,18 +239,30 @@ pub(crate) fn server(given: &Bound<'_, PyDict>) -> PyResult<Served> {
                 options.http2.max_header_list_bytes = options.http2.max_header_list_bytes.max(list);
             }
             "max_concurrent_streams" => {
-                options.http2.max_concurrent_streams = number(name, &value, 1, (1 << 31) - 1)? as u32;
+                options.http2.max_concurrent_streams =
+                    number(name, &value, 1, (1 << 31) - 1)? as u32;
             }
             "max_concurrent_calls" => {
-                options.max_concurrent_calls = Some(number(name, &value, 1, u64::from(u32::MAX))? as usize);
+                options.max_concurrent_calls =
+                    Some(number(name, &value, 1, u64::from(u32::MAX))? as usize);
             }
             "handler_threads" => handler_threads = number(name, &value, 1, 10_000)? as usize,
             "keepalive_time" => options.keepalive_time = or_never(name, &value, second / 1000)?,
-            "keepalive_timeout" => options.keepalive_timeout = duration(name, &value, second / 1000)?,
-            "min_ping_interval" => options.ping_policy.min_interval = duration(name, &value, Duration::ZERO)?,
-            "max_connection_age" => options.max_connection_age = or_never(name, &value, second / 1000)?,
-            "max_connection_age_grace" => options.max_connection_age_grace = or_never(name, &value, Duration::ZERO)?,
-            "max_connection_idle" => options.max_connection_idle = or_never(name, &value, second / 1000)?,
+            "keepalive_timeout" => {
+                options.keepalive_timeout = duration(name, &value, second / 1000)?
+            }
+            "min_ping_interval" => {
+                options.ping_policy.min_interval = duration(name, &value, Duration::ZERO)?
+            }
+            "max_connection_age" => {
+                options.max_connection_age = or_never(name, &value, second / 1000)?
+            }
+            "max_connection_age_grace" => {
+                options.max_connection_age_grace = or_never(name, &value, Duration::ZERO)?
+            }
+            "max_connection_idle" => {
+                options.max_connection_idle = or_never(name, &value, second / 1000)?
+            }
             "debug_errors" => debug_errors = flag(name, &value)?,
             _ => return Err(unknown("a server", name, SERVER)),
         }

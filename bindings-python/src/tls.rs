@@ -12,15 +12,22 @@ fn pem(name: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<u8>>
         return Ok(Some(bytes.as_bytes().to_vec()));
     }
     let path: std::path::PathBuf = match given.cast::<PyString>() {
-        Ok(text) if text.to_str()?.contains("-----BEGIN") => return Ok(Some(text.to_str()?.as_bytes().to_vec())),
+        Ok(text) if text.to_str()?.contains("-----BEGIN") => {
+            return Ok(Some(text.to_str()?.as_bytes().to_vec()));
+        }
         Ok(text) => text.to_str()?.into(),
-        Err(_) => given
-            .extract()
-            .map_err(|_| PyTypeError::new_err(format!("option {name}: PEM as bytes or str, or the path of a PEM file")))?,
+        Err(_) => given.extract().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "option {name}: PEM as bytes or str, or the path of a PEM file"
+            ))
+        })?,
     };
     match std::fs::read(&path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) => Err(PyValueError::new_err(format!("option {name}: cannot read {}: {error}", path.display()))),
+        Err(error) => Err(PyValueError::new_err(format!(
+            "option {name}: cannot read {}: {error}",
+            path.display()
+        ))),
     }
 }
 
@@ -41,7 +48,12 @@ impl Tls {
         server_name: Option<&str>,
     ) -> PyResult<Tls> {
         let (ca, cert, key) = (pem("ca", ca)?, pem("cert", cert)?, pem("key", key)?);
-        let config = ClientTlsConfig { ca: ca.as_deref(), cert: cert.as_deref(), key: key.as_deref(), server_name };
+        let config = ClientTlsConfig {
+            ca: ca.as_deref(),
+            cert: cert.as_deref(),
+            key: key.as_deref(),
+            server_name,
+        };
         ClientTls::new(&config).map(Tls).map_err(|error| crate::errors::refused(&error))
     }
 }
@@ -64,8 +76,12 @@ impl TlsOfServer {
         let cert = pem("cert", Some(cert))?.unwrap_or_default();
         let key = pem("key", Some(key))?.unwrap_or_default();
         let client_ca = pem("client_ca", client_ca)?;
-        let config =
-            ServerTlsConfig { cert: &cert, key: &key, client_ca: client_ca.as_deref(), client_cert_optional };
+        let config = ServerTlsConfig {
+            cert: &cert,
+            key: &key,
+            client_ca: client_ca.as_deref(),
+            client_cert_optional,
+        };
         ServerTls::new(&config).map(TlsOfServer).map_err(|error| crate::errors::refused(&error))
     }
 }

@@ -39,8 +39,20 @@ pub(crate) struct AsyncCall {
 }
 
 impl AsyncCall {
-    pub(crate) fn new(hub: Py<Hub>, coded: Coded, deadline: Option<Instant>, with_call: bool) -> AsyncCall {
-        AsyncCall { hub, coded, handle: OnceLock::new(), deadline, with_call, state: Mutex::default() }
+    pub(crate) fn new(
+        hub: Py<Hub>,
+        coded: Coded,
+        deadline: Option<Instant>,
+        with_call: bool,
+    ) -> AsyncCall {
+        AsyncCall {
+            hub,
+            coded,
+            handle: OnceLock::new(),
+            deadline,
+            with_call,
+            state: Mutex::default(),
+        }
     }
 
     pub(crate) fn set_handle(&self, handle: ClientCallHandle) {
@@ -223,7 +235,12 @@ impl AsyncCall {
     fn add_done_callback(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<()> {
         let this = slf.get();
         if this.done() {
-            return this.hub.bind(slf.py()).get().call_soon(slf.py(), &callback, slf.as_any(), None);
+            return this.hub.bind(slf.py()).get().call_soon(
+                slf.py(),
+                &callback,
+                slf.as_any(),
+                None,
+            );
         }
         this.lock().callbacks.push(callback);
         Ok(())
@@ -253,7 +270,8 @@ impl AsyncCall {
 
     /// Seconds until the deadline; `None` without one.
     fn time_remaining(&self) -> Option<f64> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
     }
 }
 

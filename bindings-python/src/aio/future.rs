@@ -28,13 +28,16 @@ pub(crate) struct Parked {
 
 impl Parked {
     pub(crate) fn new(py: Python<'_>, hub: &Py<Hub>) -> PyResult<Py<Parked>> {
-        Py::new(py, Parked {
-            hub: hub.clone_ref(py),
-            callbacks: Mutex::default(),
-            blocking: AtomicBool::new(true),
-            cancelled: AtomicBool::new(false),
-            fired: AtomicBool::new(false),
-        })
+        Py::new(
+            py,
+            Parked {
+                hub: hub.clone_ref(py),
+                callbacks: Mutex::default(),
+                blocking: AtomicBool::new(true),
+                cancelled: AtomicBool::new(false),
+                fired: AtomicBool::new(false),
+            },
+        )
     }
 
     fn take(&self) -> Vec<Callback> {
@@ -48,7 +51,9 @@ impl Parked {
         let this = slf.get();
         for callback in this.take() {
             let done = match &callback.context {
-                Some(context) => context.bind(py).call_method1(intern!(py, "run"), (&callback.call, slf)),
+                Some(context) => {
+                    context.bind(py).call_method1(intern!(py, "run"), (&callback.call, slf))
+                }
                 None => callback.call.bind(py).call1((slf,)),
             };
             if let Err(error) = done {
@@ -123,7 +128,8 @@ impl Parked {
     }
 
     fn remove_done_callback(&self, py: Python<'_>, callback: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let list = std::mem::take(&mut *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
+        let list =
+            std::mem::take(&mut *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
         let before = list.len();
         let mut kept = Vec::with_capacity(before);
         for known in list {
@@ -231,7 +237,9 @@ pub(crate) fn stop(_py: Python<'_>, value: Py<PyAny>) -> PyErr {
 
 /// What `throw` was given, as an error.
 pub(crate) fn thrown(kind: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyErr {
-    if let Some(value) = value.filter(|value| value.is_instance_of::<pyo3::exceptions::PyBaseException>()) {
+    if let Some(value) =
+        value.filter(|value| value.is_instance_of::<pyo3::exceptions::PyBaseException>())
+    {
         return PyErr::from_value(value.clone());
     }
     if kind.is_instance_of::<pyo3::exceptions::PyBaseException>() {

@@ -132,7 +132,9 @@ impl Hub {
 
     /// A callback raised: as the loop does it, told to its exception handler, but for what must end the loop.
     pub(crate) fn callback_failed(&self, py: Python<'_>, error: PyErr) {
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py)
+            || error.is_instance_of::<PySystemExit>(py)
+        {
             *lock(&self.fatal) = Some(error);
             return;
         }
@@ -271,7 +273,9 @@ impl Hub {
     fn new(py: Python<'_>, event_loop: Option<Py<PyAny>>) -> PyResult<Py<Hub>> {
         let engine = new_engine()?;
         let call_soon = match &event_loop {
-            Some(event_loop) => Some(event_loop.bind(py).getattr(intern!(py, "call_soon"))?.unbind()),
+            Some(event_loop) => {
+                Some(event_loop.bind(py).getattr(intern!(py, "call_soon"))?.unbind())
+            }
             None => None,
         };
         let hub = Hub {

@@ -22,8 +22,12 @@ pub(crate) struct AsyncMethod {
 }
 
 impl AsyncMethod {
-    fn hub<'a>(&'a self) -> PyResult<&'a Py<super::hub::Hub>> {
-        self.spec.target.hub.as_ref().ok_or_else(|| PyTypeError::new_err("the channel has no event loop"))
+    fn hub(&self) -> PyResult<&Py<super::hub::Hub>> {
+        self.spec
+            .target
+            .hub
+            .as_ref()
+            .ok_or_else(|| PyTypeError::new_err("the channel has no event loop"))
     }
 
     fn unary(
@@ -48,8 +52,15 @@ impl AsyncMethod {
         hub.before_submit(py)?;
         let tag = hub.insert(Entry::Unary(call.clone_ref(py)));
         let method = &self.spec.method;
-        let handle =
-            port::start_unary(&target.channel, method, tag, args.metadata, args.options, request, hub.queue());
+        let handle = port::start_unary(
+            &target.channel,
+            method,
+            tag,
+            args.metadata,
+            args.options,
+            request,
+            hub.queue(),
+        );
         call.get().set_handle(handle);
         Ok(call.into_any())
     }
@@ -76,7 +87,8 @@ impl AsyncMethod {
             let hub = hub.bind(py).get();
             hub.before_submit(py)?;
             let tag = hub.insert(Entry::Stream(shared.clone()));
-            let start = StartCall { tag, metadata: args.metadata, options: args.options, request: first };
+            let start =
+                StartCall { tag, metadata: args.metadata, options: args.options, request: first };
             let handle = port::start_call(&target.channel, &self.spec.method, start, hub.queue());
             handle.grant(CREDITS);
             shared.begin(handle);
@@ -101,7 +113,9 @@ impl AsyncMethod {
             return self.unary(py, request, options, false);
         }
         let call = self.stream(py, request, options)?;
-        let Some(requests) = request.filter(|_| kind.client_streaming) else { return Ok(call.into_any()) };
+        let Some(requests) = request.filter(|_| kind.client_streaming) else {
+            return Ok(call.into_any());
+        };
         let module = py.import("stubless._aio_client")?;
         if kind.server_streaming {
             module.call_method1("_feed_soon", (&call, requests))?;
@@ -121,14 +135,19 @@ impl AsyncMethod {
         let kind = self.spec.kind();
         if kind.server_streaming {
             let path = self.path();
-            return Err(PyTypeError::new_err(format!("with_call is for methods with one answer; {path} streams")));
+            return Err(PyTypeError::new_err(format!(
+                "with_call is for methods with one answer; {path} streams"
+            )));
         }
         if !kind.client_streaming {
             return self.unary(py, request, options, true);
         }
-        let requests = request.ok_or_else(|| PyTypeError::new_err("with_call needs the requests"))?;
+        let requests =
+            request.ok_or_else(|| PyTypeError::new_err("with_call needs the requests"))?;
         let call = self.stream(py, None, options)?;
-        py.import("stubless._aio_client")?.call_method1("_answer_and_call", (call, requests)).map(Bound::unbind)
+        py.import("stubless._aio_client")?
+            .call_method1("_answer_and_call", (call, requests))
+            .map(Bound::unbind)
     }
 
     /// `/package.Service/Method`.

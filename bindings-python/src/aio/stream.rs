@@ -91,7 +91,10 @@ impl Shared {
                 }
                 _ => read = false,
             }
-            (if read { state.readers.take() } else { None }, if write { state.writers.take() } else { None })
+            (
+                if read { state.readers.take() } else { None },
+                if write { state.writers.take() } else { None },
+            )
         };
         for parked in readers.iter().chain(&writers) {
             Parked::fire(parked.bind(py));
@@ -198,7 +201,9 @@ impl Waitable for StreamWait {
                 Some(None) => Err(PyStopAsyncIteration::new_err(())),
                 None => Ok(None),
             },
-            Op::Recv => Ok(shared.poll_message(py, coded)?.map(|message| message.unwrap_or_else(|| py.None()))),
+            Op::Recv => Ok(shared
+                .poll_message(py, coded)?
+                .map(|message| message.unwrap_or_else(|| py.None()))),
             Op::Room => {
                 let state = shared.lock();
                 match &state.end {
@@ -239,7 +244,8 @@ impl Waitable for StreamWait {
 
     fn park(&self, py: Python<'_>) -> PyResult<Py<Parked>> {
         let mut state = self.shared.lock();
-        let slot = if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
+        let slot =
+            if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
         if let Some(parked) = slot {
             return Ok(parked.clone_ref(py));
         }
@@ -252,7 +258,8 @@ impl Waitable for StreamWait {
     fn give_up(&self, py: Python<'_>) -> PyResult<()> {
         let stale = {
             let mut state = self.shared.lock();
-            let slot = if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
+            let slot =
+                if matches!(self.op, Op::Room) { &mut state.writers } else { &mut state.readers };
             // a fired one would never fire again
             slot.take()
         };
@@ -274,7 +281,11 @@ pub(crate) struct AsyncStreamCall {
 }
 
 impl AsyncStreamCall {
-    pub(crate) fn new(shared: Arc<Shared>, coded: Coded, deadline: Option<Instant>) -> AsyncStreamCall {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        coded: Coded,
+        deadline: Option<Instant>,
+    ) -> AsyncStreamCall {
         AsyncStreamCall { shared, coded, deadline }
     }
 
@@ -358,7 +369,8 @@ impl AsyncStreamCall {
 
     /// Seconds until the deadline; `None` without one.
     fn time_remaining(&self) -> Option<f64> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
     }
 
     /// Whether the call has ended.

@@ -72,11 +72,21 @@ impl Futures {
             future.bind(py).call_method1("_finish", (py.None(), error.value(py), py.None()))?;
             return Ok(None);
         }
-        let tag = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert((coded, future)) as u64;
+        let tag =
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert((coded, future))
+                as u64;
         let handle = py.detach(|| {
             let (metadata, options) = (args.metadata, args.options);
             let channel = &spec.target.channel;
-            let handle = port::start_unary(channel, &spec.method, tag, metadata, options, request, &self.queue);
+            let handle = port::start_unary(
+                channel,
+                &spec.method,
+                tag,
+                metadata,
+                options,
+                request,
+                &self.queue,
+            );
             self.engine.flush();
             handle
         });
@@ -89,7 +99,11 @@ impl Futures {
         py.detach(|| self.engine.wait_for(queue, Some(Duration::from_secs(1))));
         while let Some(event) = queue.next() {
             let Event::Reply { tag, reply } = event else { continue };
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).try_remove(tag as usize);
+            let waiting = self
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .try_remove(tag as usize);
             if let Some((coded, future)) = waiting
                 && let Err(error) = finish(py, &coded, &future, *reply)
             {
@@ -108,7 +122,9 @@ fn finish(py: Python<'_>, coded: &Coded, future: &Py<PyAny>, reply: Reply) -> Py
     let call = Py::new(py, FinishedCall { status, headers, trailers })?;
     match answer {
         Ok(answer) => future.bind(py).call_method1("_finish", (answer, py.None(), call))?,
-        Err(error) => future.bind(py).call_method1("_finish", (py.None(), error.value(py), call))?,
+        Err(error) => {
+            future.bind(py).call_method1("_finish", (py.None(), error.value(py), call))?
+        }
     };
     Ok(())
 }

@@ -102,13 +102,20 @@ impl Coded {
             if error.is_instance_of::<pyo3::exceptions::PyMemoryError>(py) {
                 return error;
             }
-            let wrapped = self.error(py, &undecodable(py, &error), Metadata::new(), Metadata::new());
+            let wrapped =
+                self.error(py, &undecodable(py, &error), Metadata::new(), Metadata::new());
             wrapped.set_cause(py, Some(error));
             wrapped
         })
     }
 
-    pub(crate) fn error(&self, py: Python<'_>, status: &Status, headers: Metadata, trailers: Metadata) -> PyErr {
+    pub(crate) fn error(
+        &self,
+        py: Python<'_>,
+        status: &Status,
+        headers: Metadata,
+        trailers: Metadata,
+    ) -> PyErr {
         crate::errors::rpc_error(py, status, headers, trailers, self.spec.target.schema.as_ref())
     }
 }
@@ -128,7 +135,9 @@ impl CallArgs {
         let mut own_will = false;
         if let Some(given) = given {
             for (key, value) in given.iter() {
-                let key = key.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("option names are str"))?;
+                let key = key
+                    .cast_into::<PyString>()
+                    .map_err(|_| PyTypeError::new_err("option names are str"))?;
                 let name = key.to_str()?;
                 if value.is_none() && options::CALL.contains(&name) {
                     continue;
@@ -221,7 +230,11 @@ fn inherited_deadline(py: Python<'_>) -> PyResult<Option<Instant>> {
 }
 
 /// Makes an engine method; a path that cannot be one is the caller's mistake.
-pub(crate) fn engine_method(path: &str, client_streaming: bool, server_streaming: bool) -> PyResult<Method> {
+pub(crate) fn engine_method(
+    path: &str,
+    client_streaming: bool,
+    server_streaming: bool,
+) -> PyResult<Method> {
     let kind = MethodKind { client_streaming, server_streaming };
     Method::new(path, kind).map_err(|error| PyValueError::new_err(error.to_string()))
 }

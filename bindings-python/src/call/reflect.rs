@@ -18,15 +18,19 @@ pub(crate) fn reflect(
 ) -> PyResult<stubless_codec::Schema> {
     let options = crate::options::channel(options)?;
     let timeout = match timeout.filter(|timeout| !timeout.is_none()) {
-        Some(timeout) => Some(crate::options::duration("timeout", timeout, std::time::Duration::ZERO)?),
+        Some(timeout) => {
+            Some(crate::options::duration("timeout", timeout, std::time::Duration::ZERO)?)
+        }
         None => None,
     };
     let engine = process_engine()?;
-    let channel = Channel::new(engine.rt(), target, options).map_err(|error| crate::errors::refused(&error))?;
+    let channel = Channel::new(engine.rt(), target, options)
+        .map_err(|error| crate::errors::refused(&error))?;
     let loaded = py.detach(|| {
         let options = CallOptions { timeout, ..CallOptions::default() };
         let loading = load_schema(&channel, Default::default(), options);
-        let loaded = engine.block_on_checked(loading, SLICE, || Python::attach(|py| py.check_signals()));
+        let loaded =
+            engine.block_on_checked(loading, SLICE, || Python::attach(|py| py.check_signals()));
         channel.close();
         engine.flush();
         loaded

@@ -85,7 +85,10 @@ impl StreamMethod {
     ) -> PyResult<Py<PyAny>> {
         slf.get().one_answer("future")?;
         let options = options.map_or_else(|| PyDict::new(slf.py()), Clone::clone);
-        slf.py().import("stubless._futures")?.call_method1("in_thread", (slf, requests, options)).map(Bound::unbind)
+        slf.py()
+            .import("stubless._futures")?
+            .call_method1("in_thread", (slf, requests, options))
+            .map(Bound::unbind)
     }
 
     /// `/package.Service/Method`.
@@ -98,7 +101,10 @@ impl StreamMethod {
 impl StreamMethod {
     fn one_answer(&self, what: &str) -> PyResult<()> {
         if self.spec.kind().server_streaming {
-            return Err(PyTypeError::new_err(format!("{what} is for methods with one answer; {} streams", self.path())));
+            return Err(PyTypeError::new_err(format!(
+                "{what} is for methods with one answer; {} streams",
+                self.path()
+            )));
         }
         Ok(())
     }
@@ -148,7 +154,12 @@ pub(crate) struct StreamCall {
 
 impl StreamCall {
     /// Starts a call; with `first` as its only request.
-    pub(crate) fn start(py: Python<'_>, coded: Coded, args: CallArgs, first: Option<Bytes>) -> PyResult<StreamCall> {
+    pub(crate) fn start(
+        py: Python<'_>,
+        coded: Coded,
+        args: CallArgs,
+        first: Option<Bytes>,
+    ) -> PyResult<StreamCall> {
         let target = coded.spec.target.clone();
         let deadline = args.options.timeout.map(|timeout| Instant::now() + timeout);
         let queue = Queue::silent();
@@ -167,7 +178,12 @@ impl StreamCall {
             state.end = Some((forked(), Metadata::new()));
             None
         } else {
-            let start = StartCall { tag: 0, metadata: args.metadata, options: args.options, request: first };
+            let start = StartCall {
+                tag: 0,
+                metadata: args.metadata,
+                options: args.options,
+                request: first,
+            };
             let handle = py.detach(|| {
                 let handle = port::start_call(&target.channel, &coded.spec.method, start, &queue);
                 handle.grant(CREDITS);
@@ -177,7 +193,13 @@ impl StreamCall {
             state.credits = CREDITS;
             Some(ForkSafe::new(handle))
         };
-        Ok(StreamCall { coded, queue: ForkSafe::new(queue), handle, deadline, state: Mutex::new(state) })
+        Ok(StreamCall {
+            coded,
+            queue: ForkSafe::new(queue),
+            handle,
+            deadline,
+            state: Mutex::new(state),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -219,7 +241,11 @@ impl StreamCall {
     }
 
     /// Drives, or waits, until `look` finds what it wants.
-    fn wait<T>(&self, py: Python<'_>, mut look: impl FnMut(&mut State) -> Option<T>) -> PyResult<T> {
+    fn wait<T>(
+        &self,
+        py: Python<'_>,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> PyResult<T> {
         loop {
             {
                 let mut state = self.lock();
@@ -304,7 +330,9 @@ impl StreamCall {
             state.blocked = !room;
             state.unflushed += 1;
             let now = Instant::now();
-            let flush = !room || state.unflushed >= TOGETHER || now.duration_since(state.last_flush) > QUIET;
+            let flush = !room
+                || state.unflushed >= TOGETHER
+                || now.duration_since(state.last_flush) > QUIET;
             if flush {
                 (state.unflushed, state.last_flush) = (0, now);
             }
@@ -411,7 +439,8 @@ impl StreamCall {
 
     /// Seconds until the deadline; `None` without one.
     fn time_remaining(&self) -> Option<f64> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
     }
 
     /// Whether the call has not ended.

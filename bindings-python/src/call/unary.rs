@@ -45,7 +45,9 @@ async fn collect(mut call: Call) -> Answer {
                 (answer.status, answer.trailers) = (status, trailers);
                 return answer;
             }
-            None => return Answer::of(Status::new(Code::Internal, "the call ended without a status")),
+            None => {
+                return Answer::of(Status::new(Code::Internal, "the call ended without a status"));
+            }
         }
     }
 }
@@ -65,7 +67,8 @@ impl UnaryMethod {
             return Ok((coded, Answer::of(forked())));
         }
         let answer = py.detach(|| {
-            let mut call = Call::new(&target.channel, &self.spec.method, args.metadata, args.options);
+            let mut call =
+                Call::new(&target.channel, &self.spec.method, args.metadata, args.options);
             // a message over the limit has ended the call: its status comes as the answer
             let _ = call.send_message(request);
             call.half_close();
@@ -82,7 +85,11 @@ impl UnaryMethod {
 }
 
 /// The request's bytes; without a request, an empty message.
-pub(crate) fn request_of(py: Python<'_>, coded: &Coded, request: Option<&Bound<'_, PyAny>>) -> PyResult<Bytes> {
+pub(crate) fn request_of(
+    py: Python<'_>,
+    coded: &Coded,
+    request: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Bytes> {
     match request {
         Some(request) => coded.encode(request),
         None if coded.raw => Ok(Bytes::new()),
@@ -133,7 +140,10 @@ impl UnaryMethod {
         request: Option<&Bound<'_, PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
-        slf.py().import("stubless._futures")?.call_method1("start", (slf, request, options)).map(Bound::unbind)
+        slf.py()
+            .import("stubless._futures")?
+            .call_method1("start", (slf, request, options))
+            .map(Bound::unbind)
     }
 
     /// `/package.Service/Method`.

@@ -15,7 +15,7 @@ use stubless_engine::status::{Code, Status};
 use super::context::{Context, gone};
 use super::inbox::Inbox;
 use super::{Core, Method};
-use crate::call::{under_deadline, undecodable};
+use crate::call::{undecodable, under_deadline};
 use crate::engine::{ForkSafe, SLICE};
 use crate::errors::local_error;
 
@@ -64,7 +64,8 @@ fn serve(py: Python<'_>, core: &Arc<Core>, call: IncomingCall) {
         Err(error) => return error.write_unraisable(py, None),
     };
     let deadline = context.get().deadline;
-    let handled = under_deadline(deadline, || run(py, core, &method, &context, request, inbox.as_ref()));
+    let handled =
+        under_deadline(deadline, || run(py, core, &method, &context, request, inbox.as_ref()));
     if let Err(error) = handled {
         let this = context.get();
         let (status, trailers) = if this.with_handle(|handle| handle.is_ended()).unwrap_or(true) {
@@ -90,7 +91,12 @@ fn run(
     let request = match (request, own) {
         (Some(request), _) => request,
         (None, Some(own)) => {
-            let requests = Requests { core: core.clone(), method: method.clone(), context: context.clone_ref(py), own: own.clone() };
+            let requests = Requests {
+                core: core.clone(),
+                method: method.clone(),
+                context: context.clone_ref(py),
+                own: own.clone(),
+            };
             requests.top_up();
             Py::new(py, requests)?.into_any()
         }
@@ -135,7 +141,13 @@ fn run(
 }
 
 /// An answer that is none: the handler's mistake, told to the log.
-fn unsendable(py: Python<'_>, core: &Core, method: &Method, context: &Context, error: PyErr) -> PyResult<()> {
+fn unsendable(
+    py: Python<'_>,
+    core: &Core,
+    method: &Method,
+    context: &Context,
+    error: PyErr,
+) -> PyResult<()> {
     let text = match core.debug_errors {
         true => format!("the handler's answer cannot be sent: {}", error.value(py)),
         false => "the handler's answer cannot be sent".to_owned(),

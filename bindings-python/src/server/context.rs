@@ -172,7 +172,8 @@ impl Context {
 
     /// Seconds until the client stops waiting; `None` without a deadline.
     fn time_remaining(&self) -> Option<f64> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
     }
 
     /// Whether somebody still waits for the answer.
@@ -206,7 +207,11 @@ impl Context {
 
     /// Sends the initial metadata now; later calls have no effect.
     #[pyo3(signature = (metadata, /))]
-    fn send_initial_metadata(&self, py: Python<'_>, metadata: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn send_initial_metadata(
+        &self,
+        py: Python<'_>,
+        metadata: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
         let pairs = to_pairs(Some(metadata))?;
         self.before_submit(py)?;
         self.with_handle(|handle| {

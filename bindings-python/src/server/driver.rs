@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::exceptions::{PyGeneratorExit, PyKeyboardInterrupt, PyStopAsyncIteration, PyStopIteration, PySystemExit};
+use pyo3::exceptions::{
+    PyGeneratorExit, PyKeyboardInterrupt, PyStopAsyncIteration, PyStopIteration, PySystemExit,
+};
 use pyo3::intern;
 use pyo3::prelude::*;
 use stubless_engine::metadata::Metadata;
@@ -76,7 +78,8 @@ impl Driver {
     }
 
     fn ended_by(&self, py: Python<'_>, error: PyErr) -> PyResult<Next> {
-        let fatal = error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py);
+        let fatal = error.is_instance_of::<PyKeyboardInterrupt>(py)
+            || error.is_instance_of::<PySystemExit>(py);
         let again = fatal.then(|| error.clone_ref(py));
         self.served.failed(py, error);
         match again {
@@ -96,10 +99,11 @@ impl Driver {
                         if let Some(parked) = self.served.park_for_room(py)? {
                             return Ok(Next::Wait(parked.into_any()));
                         }
-                        let step = match self.handler.bind(py).call_method0(intern!(py, "__anext__")) {
-                            Ok(step) => step.unbind(),
-                            Err(error) => return self.ended_by(py, error),
-                        };
+                        let step =
+                            match self.handler.bind(py).call_method0(intern!(py, "__anext__")) {
+                                Ok(step) => step.unbind(),
+                                Err(error) => return self.ended_by(py, error),
+                            };
                         self.resume(py, step)
                     }
                 },

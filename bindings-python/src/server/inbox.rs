@@ -37,7 +37,10 @@ impl Inbox {
     }
 
     /// Takes an event; gives who waits for it.
-    pub(crate) fn take(state: &mut State, event: Event) -> (Option<Py<Parked>>, Option<Py<Parked>>) {
+    pub(crate) fn take(
+        state: &mut State,
+        event: Event,
+    ) -> (Option<Py<Parked>>, Option<Py<Parked>>) {
         match event {
             Event::Message { message, .. } => {
                 state.credits = state.credits.saturating_sub(1);

@@ -53,7 +53,8 @@ impl Serve for Served {
         let (readers, writers) = Inbox::take(&mut self.inbox.lock(), event);
         if cancelled {
             self.context.get().cancel(py);
-            let task = self.task.lock().ok().and_then(|task| task.as_ref().map(|task| task.clone_ref(py)));
+            let task =
+                self.task.lock().ok().and_then(|task| task.as_ref().map(|task| task.clone_ref(py)));
             if let Some(task) = task
                 && let Err(error) = task.bind(py).call_method0(intern!(py, "cancel"))
             {
@@ -66,7 +67,12 @@ impl Serve for Served {
     }
 }
 
-fn start(py: Python<'_>, hub: &Bound<'_, Hub>, core: &Arc<Core>, call: IncomingCall) -> PyResult<()> {
+fn start(
+    py: Python<'_>,
+    hub: &Bound<'_, Hub>,
+    core: &Arc<Core>,
+    call: IncomingCall,
+) -> PyResult<()> {
     let IncomingCall { method, head, message, handle, .. } = call;
     let Some(method) = core.method(method) else {
         handle.finish(Status::new(Code::Unimplemented, "the service was removed"), Metadata::new());
@@ -103,9 +109,13 @@ fn start(py: Python<'_>, hub: &Bound<'_, Hub>, core: &Arc<Core>, call: IncomingC
     let variables = match context.get().deadline {
         Some(deadline) => {
             asynchronous_deadlines();
-            let variables = py.import(intern!(py, "contextvars"))?.call_method0(intern!(py, "copy_context"))?;
+            let variables =
+                py.import(intern!(py, "contextvars"))?.call_method0(intern!(py, "copy_context"))?;
             let variable = deadline_variable(py)?;
-            variables.call_method1(intern!(py, "run"), (variable.getattr("set")?, HandlerDeadline(deadline)))?;
+            variables.call_method1(
+                intern!(py, "run"),
+                (variable.getattr("set")?, HandlerDeadline(deadline)),
+            )?;
             Some(variables)
         }
         None => None,
@@ -173,7 +183,11 @@ impl Served {
     pub(crate) fn failed(&self, py: Python<'_>, error: PyErr) {
         let is_cancel = crate::aio::future::is_cancel(py, &error);
         if self.context.get().is_cancelled() || is_cancel {
-            return self.finish(py, Status::new(Code::Cancelled, "the handler was cancelled"), &Metadata::new());
+            return self.finish(
+                py,
+                Status::new(Code::Cancelled, "the handler was cancelled"),
+                &Metadata::new(),
+            );
         }
         let (status, trailers) = self.core.failure(py, &self.method, error);
         self.finish(py, status, &trailers);

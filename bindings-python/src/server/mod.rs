@@ -69,13 +69,19 @@ impl Core {
     }
 
     /// What a handler's exception is to the client, told to the log where it is nobody's intention.
-    pub(crate) fn failure(&self, py: Python<'_>, method: &Method, error: PyErr) -> (Status, stubless_engine::metadata::Metadata) {
+    pub(crate) fn failure(
+        &self,
+        py: Python<'_>,
+        method: &Method,
+        error: PyErr,
+    ) -> (Status, stubless_engine::metadata::Metadata) {
         if let Some(raised) = crate::errors::raised_status(py, &error) {
             return raised;
         }
         let text = match self.debug_errors {
             true => {
-                let name = error.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
+                let name =
+                    error.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
                 format!("{name}: {}", error.value(py))
             }
             false => "the handler raised an exception".to_owned(),
@@ -90,7 +96,11 @@ impl Core {
             let logger = py.import("logging")?.call_method1("getLogger", ("stubless",))?;
             let keywords = PyDict::new(py);
             keywords.set_item("exc_info", error.value(py))?;
-            logger.call_method("error", ("the handler of %s failed", method.path.as_str()), Some(&keywords))?;
+            logger.call_method(
+                "error",
+                ("the handler of %s failed", method.path.as_str()),
+                Some(&keywords),
+            )?;
             Ok(())
         })();
         if let Err(error) = told {
@@ -125,7 +135,11 @@ impl ServerCore {
 impl ServerCore {
     #[new]
     #[pyo3(signature = (options, hub = None))]
-    fn new(py: Python<'_>, options: &Bound<'_, PyDict>, hub: Option<Py<Hub>>) -> PyResult<ServerCore> {
+    fn new(
+        py: Python<'_>,
+        options: &Bound<'_, PyDict>,
+        hub: Option<Py<Hub>>,
+    ) -> PyResult<ServerCore> {
         let served = crate::options::server(options)?;
         let (engine, queue) = match &hub {
             Some(hub) => (hub.bind(py).get().engine().clone(), hub.bind(py).get().queue().clone()),
@@ -174,9 +188,11 @@ impl ServerCore {
         let mut places = Vec::new();
         for (method, handler) in handlers {
             let path = format!("/{name}/{method}");
-            let (client, server) = kinds.as_ref().and_then(|kinds| kinds.get(&method)).copied().unwrap_or_default();
+            let (client, server) =
+                kinds.as_ref().and_then(|kinds| kinds.get(&method)).copied().unwrap_or_default();
             let found = MethodOf::find(&path, schema, client, server)?;
-            let kind = MethodKind { client_streaming: found.kind.0, server_streaming: found.kind.1 };
+            let kind =
+                MethodKind { client_streaming: found.kind.0, server_streaming: found.kind.1 };
             let entry = Method { path, kind, input: found.input, output: found.output, handler };
             let place = {
                 let mut methods = core.methods.write().unwrap_or_else(PoisonError::into_inner);
@@ -191,8 +207,12 @@ impl ServerCore {
             };
             registrations.push(Registration { name: method, kind, handler: Arc::new(handler) });
         }
-        py.detach(|| core.server.register(name, registrations)).map_err(|error| crate::errors::refused(&error))?;
-        core.services.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), places);
+        py.detach(|| core.server.register(name, registrations))
+            .map_err(|error| crate::errors::refused(&error))?;
+        core.services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), places);
         Ok(())
     }
 
@@ -214,13 +234,20 @@ impl ServerCore {
 
     /// Listens on an address; gives the port.
     #[pyo3(signature = (address, tls = None))]
-    fn listen(&self, py: Python<'_>, address: &str, tls: Option<&Bound<'_, PyAny>>) -> PyResult<u16> {
+    fn listen(
+        &self,
+        py: Python<'_>,
+        address: &str,
+        tls: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u16> {
         let core = self.usable()?;
         let tls = match tls.filter(|tls| !tls.is_none()) {
             None => None,
             Some(given) => match given.cast::<TlsOfServer>() {
                 Ok(tls) => Some(tls.get().0.clone()),
-                Err(_) => return Err(PyTypeError::new_err("option tls: a stubless.ServerTLS is needed")),
+                Err(_) => {
+                    return Err(PyTypeError::new_err("option tls: a stubless.ServerTLS is needed"));
+                }
             },
         };
         if let Some(hub) = &core.hub {
@@ -253,7 +280,9 @@ impl ServerCore {
     fn wait_stopped(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let core = self.usable()?;
         let wait = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).min(SLICE);
-        let stopped = py.detach(|| core.engine.block_on(poll_fn(|cx| core.server.poll_stopped(cx)), Some(wait)));
+        let stopped = py.detach(|| {
+            core.engine.block_on(poll_fn(|cx| core.server.poll_stopped(cx)), Some(wait))
+        });
         py.check_signals()?;
         Ok(stopped.is_some())
     }
@@ -302,7 +331,9 @@ impl ServerCore {
     /// Adds `grpc.health.v1.Health`.
     fn enable_health(&self, py: Python<'_>) -> PyResult<HealthOfServer> {
         let core = self.usable()?;
-        let health = py.detach(|| Health::new(&core.server)).map_err(|error| crate::errors::refused(&error))?;
+        let health = py
+            .detach(|| Health::new(&core.server))
+            .map_err(|error| crate::errors::refused(&error))?;
         Ok(HealthOfServer { health: ForkSafe::new(health), core: self.core.clone() })
     }
 
@@ -335,10 +366,14 @@ impl HealthOfServer {
         let wanted = match status.cast::<PyBool>() {
             Ok(serving) if serving.is_true() => Some(ServingStatus::Serving),
             Ok(_) => Some(ServingStatus::NotServing),
-            Err(_) => status.extract::<String>().ok().and_then(|name| ServingStatus::from_name(&name)),
+            Err(_) => {
+                status.extract::<String>().ok().and_then(|name| ServingStatus::from_name(&name))
+            }
         };
         let Some(wanted) = wanted else {
-            return Err(PyValueError::new_err("a health status is \"SERVING\", \"NOT_SERVING\" or \"UNKNOWN\""));
+            return Err(PyValueError::new_err(
+                "a health status is \"SERVING\", \"NOT_SERVING\" or \"UNKNOWN\"",
+            ));
         };
         if self.health.is_forked() {
             return Ok(());
