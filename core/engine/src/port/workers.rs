@@ -86,7 +86,7 @@ impl Workers {
             } else if left.is_zero() || engine.is_closed() {
                 return None;
             } else {
-                self.idle(&me, left);
+                self.wait_idle(&me, left);
             }
         }
     }
@@ -117,7 +117,7 @@ impl Workers {
         }
     }
 
-    fn idle(&self, me: &Thread, left: Duration) {
+    fn wait_idle(&self, me: &Thread, left: Duration) {
         lock(&self.state).idle.push_back(me.clone());
         let (mut last, mut quiet) = (self.taken.load(Ordering::Acquire), 0);
         let mut waited = Duration::ZERO;
