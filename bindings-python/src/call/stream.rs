@@ -347,29 +347,31 @@ impl StreamCall {
 
     /// Sends everything an iterable gives, then half-closes. A server that has answered already ends it early.
     fn feed(&self, py: Python<'_>, requests: &Bound<'_, PyAny>) -> PyResult<()> {
-        let sent = (|| {
-            for request in requests.try_iter()? {
-                let request = request?;
-                let over = {
-                    let mut state = self.lock();
-                    self.absorb(&mut state);
-                    state.end.is_some()
-                };
-                if over {
-                    return Ok(());
-                }
-                if let Err(error) = self.push(py, &request) {
-                    let over = self.lock().end.is_some();
-                    return if over { Ok(()) } else { Err(error) };
-                }
-            }
-            self.done(py);
-            Ok(())
-        })();
+        let sent = self.send_all(py, requests);
         if sent.is_err() {
             self.stop(py);
         }
         sent
+    }
+
+    fn send_all(&self, py: Python<'_>, requests: &Bound<'_, PyAny>) -> PyResult<()> {
+        for request in requests.try_iter()? {
+            let request = request?;
+            let over = {
+                let mut state = self.lock();
+                self.absorb(&mut state);
+                state.end.is_some()
+            };
+            if over {
+                return Ok(());
+            }
+            if let Err(error) = self.push(py, &request) {
+                let over = self.lock().end.is_some();
+                return if over { Ok(()) } else { Err(error) };
+            }
+        }
+        self.done(py);
+        Ok(())
     }
 
     /// The one answer of a call that has one.
@@ -471,8 +473,10 @@ impl StreamCall {
     /// Sends all of an iterable, for a thread of its own; what it raises is raised to the reader.
     #[pyo3(signature = (requests, /))]
     fn _feed(&self, py: Python<'_>, requests: &Bound<'_, PyAny>) {
-        if let Err(error) = self.feed(py, requests) {
+        if let Err(error) = self.send_all(py, requests) {
+            // before the cancel: the reader that sees the end finds the reason
             self.lock().failure = Some(error);
+            self.stop(py);
         }
     }
 }
