@@ -12,6 +12,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use stubless_engine::rt::driver::Engine;
+use stubless_engine::rt::reactor::inherited_descriptors;
 use stubless_engine::status::{Code, Status};
 
 /// How often this process is a fork of a fork: engines and what stands on them belong to one generation.
@@ -101,10 +102,12 @@ pub(crate) fn new_engine() -> PyResult<Engine> {
     Engine::new().map_err(|error| PyOSError::new_err(format!("no poller for the engine: {error}")))
 }
 
-/// Called in the child of a fork, before anything else runs there: atomics only.
+/// Called in the child of a fork, before anything else runs there. Gives the sockets to close: the child must not hold its
+/// parent's connections and listeners open. Waits for no lock.
 #[pyfunction]
-fn _after_fork_in_child() {
+fn _after_fork_in_child() -> Vec<i32> {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    inherited_descriptors()
 }
 
 /// Ends the process's engine, for the interpreter's end. Nothing needs Python after it.

@@ -217,7 +217,7 @@ pub(crate) struct Served {
 /// A server's options but for `schema`, `tls` and `interceptors`, which its caller keeps.
 pub(crate) fn server(given: &Bound<'_, PyDict>) -> PyResult<Served> {
     let mut options = ServerOptions::default();
-    let (mut handler_threads, mut debug_errors) = (16, false);
+    let (mut handler_threads, mut debug_errors) = (256, false);
     let second = Duration::from_secs(1);
     for (key, value) in given.iter() {
         let name = key.extract::<String>()?;

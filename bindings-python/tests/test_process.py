@@ -67,6 +67,38 @@ print("fine")
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
 
+def test_a_child_lets_go_of_the_sockets_it_inherited(ours: Any) -> None:
+    done = run(
+        """
+def sockets():
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found += os.readlink("/proc/self/fd/" + name).startswith("socket:")
+        except OSError:
+            pass
+    return found
+
+before = sockets()
+server = sl.Server(schema=schema)
+server.start("127.0.0.1:0")
+channel = sl.connect(sys.argv[1], schema=schema)
+echo = channel.service("demo.v1.Echo")
+assert echo.Unary({"n": 1}).n == 1
+assert sockets() >= before + 2
+pid = os.fork()
+if pid == 0:
+    os._exit(7 if sockets() == before else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+assert echo.Unary({"n": 1}).n == 1
+server.stop(0)
+print("fine")
+""",
+        ours.target,
+    )
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
 def test_a_server_in_the_parent_survives_a_fork() -> None:
     done = run(
         """

@@ -14,8 +14,17 @@ __all__ = ["install"]
 def install() -> None:
     """Registers the hooks; once, at import."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_core._after_fork_in_child)
+        os.register_at_fork(after_in_child=_leave_to_parent)
     atexit.register(_end)
+
+
+def _leave_to_parent() -> None:
+    # closed without a byte: the connections are the parent's, whose descriptors stay open
+    for descriptor in _core._after_fork_in_child():
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass
 
 
 def _end() -> None:

@@ -221,13 +221,22 @@ class Server(ServerBase):
         """Listens (``host:port``, ``[::]:port``, ``unix:/path``; port 0 picks one) and serves; gives the first port."""
         port = self._listen(addresses, tls)
         with self._lock:
-            while len(self._threads) < self._core.handler_threads:
-                name = f"stubless-handler-{len(self._threads)}"
-                thread = threading.Thread(target=self._core.work, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            started = bool(self._threads)
+        if not started:
+            self._grow()
+            self._grow()
         _running.add(self)
         return port
+
+    def _grow(self) -> None:
+        # threads come as handlers block: most servers never need more than two
+        with self._lock:
+            if len(self._threads) >= self._core.handler_threads:
+                return
+            name = f"stubless-handler-{len(self._threads)}"
+            thread = threading.Thread(target=self._core.work, args=(self._grow,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self, grace: float | None = None) -> None:
         """Stops: no new calls, those that run may finish within `grace` seconds (`None`: none), then they are

@@ -29,11 +29,21 @@ const QUIET: Duration = Duration::from_micros(200);
 const TOGETHER: u32 = 32;
 
 /// A worker thread's life.
-pub(crate) fn work(py: Python<'_>, core: &Arc<Core>) -> PyResult<()> {
+pub(crate) fn work(
+    py: Python<'_>,
+    core: &Arc<Core>,
+    grow: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
     while !core.server.is_forked() {
         let next = py.detach(|| core.workers.next(&core.engine, &core.queue, PATIENCE));
         match next {
-            Some(Event::Call(call)) => serve(py, core, *call),
+            Some(Event::Call(call)) => {
+                if let Some(grow) = grow.filter(|_| core.workers.idle() == 0) {
+                    // if this handler blocks, somebody has to take the sockets over
+                    grow.call0()?;
+                }
+                serve(py, core, *call);
+            }
             Some(Event::Cancelled { tag, .. }) => {
                 let watched = core.watched.lock().ok().and_then(|mut watched| watched.remove(&tag));
                 if let Some(context) = watched {

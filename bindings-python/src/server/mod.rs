@@ -259,9 +259,11 @@ impl ServerCore {
         Ok(port)
     }
 
-    /// Serves calls until the server has stopped; for a thread of its own.
-    fn work(&self, py: Python<'_>) -> PyResult<()> {
-        blocking::work(py, &self.core)
+    /// Serves calls until the server has stopped; for a thread of its own. `grow` is called when a handler is about to run and no
+    /// other thread is idle.
+    #[pyo3(signature = (grow = None))]
+    fn work(&self, py: Python<'_>, grow: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        blocking::work(py, &self.core, grow)
     }
 
     /// Begins to stop; what runs may go on for `grace` seconds.

@@ -28,7 +28,8 @@ impl Schema {
         let mut include: Vec<PathBuf> =
             include.into_iter().map(|p| p.as_ref().to_owned()).collect();
         if include.is_empty() {
-            let folders = files.iter().filter_map(|f| f.parent()).filter(|f| !f.as_os_str().is_empty());
+            let folders =
+                files.iter().filter_map(|f| f.parent()).filter(|f| !f.as_os_str().is_empty());
             // an absolute path means that very file, whatever the current directory holds
             let (absolute, relative): (Vec<_>, Vec<_>) = folders.partition(|f| f.is_absolute());
             for folder in absolute.into_iter().chain([Path::new(".")]).chain(relative) {

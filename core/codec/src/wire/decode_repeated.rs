@@ -122,5 +122,7 @@ impl<'a> Decoder<'a> {
 
 /// How many bytes are below 0x80. In groups whose count fits a byte, which the compiler turns into vector code.
 fn ends(body: &[u8]) -> usize {
-    body.chunks(128).map(|group| usize::from(group.iter().map(|&b| u8::from(b < 0x80)).sum::<u8>())).sum()
+    body.chunks(128)
+        .map(|group| usize::from(group.iter().map(|&b| u8::from(b < 0x80)).sum::<u8>()))
+        .sum()
 }

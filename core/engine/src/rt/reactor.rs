@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -91,14 +91,14 @@ impl Readiness {
 /// Where sources are registered; shared by all sockets of one runtime.
 pub struct Sources {
     registry: Registry,
-    slots: Mutex<Slab<Arc<Readiness>>>,
+    slots: Mutex<Slab<(RawFd, Arc<Readiness>)>>,
 }
 
 impl Sources {
     /// Watches `source` in both directions until [`Sources::remove`].
-    pub fn add(&self, source: &mut impl Source) -> io::Result<(usize, Arc<Readiness>)> {
+    pub fn add(&self, source: &mut (impl Source + AsRawFd)) -> io::Result<(usize, Arc<Readiness>)> {
         let readiness = Arc::new(Readiness::default());
-        let key = lock(&self.slots).insert(readiness.clone());
+        let key = lock(&self.slots).insert((source.as_raw_fd(), readiness.clone()));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.registry.register(source, Token(key), interest) {
             lock(&self.slots).try_remove(key);
@@ -112,6 +112,23 @@ impl Sources {
         let _ = self.registry.deregister(source);
         lock(&self.slots).try_remove(key);
     }
+}
+
+/// The sources of every reactor of this process.
+static ALL: Mutex<Vec<Weak<Sources>>> = Mutex::new(Vec::new());
+
+/// The sockets of every engine, for the child of a fork: it closes these descriptors, and nothing else of the engines, so that
+/// it does not hold its parent's connections and listeners open. Never waits for a lock; what is locked is left out.
+pub fn inherited_descriptors() -> Vec<RawFd> {
+    let Ok(all) = ALL.try_lock() else { return Vec::new() };
+    let mut descriptors = Vec::new();
+    // leaked, not dropped: the last share of an engine must not end in a child
+    for sources in all.iter().filter_map(Weak::upgrade).map(std::mem::ManuallyDrop::new) {
+        if let Ok(slots) = sources.slots.try_lock() {
+            descriptors.extend(slots.iter().map(|(_, (descriptor, _))| *descriptor));
+        }
+    }
+    descriptors
 }
 
 /// The poller and the descriptors of its own: a wake-up and, on Linux, a timer.
@@ -133,6 +150,10 @@ impl Reactor {
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
         let sources =
             Arc::new(Sources { registry: poll.registry().try_clone()?, slots: Mutex::default() });
+        let mut all = lock(&ALL);
+        all.retain(|sources| sources.strong_count() > 0);
+        all.push(Arc::downgrade(&sources));
+        drop(all);
         #[cfg(target_os = "linux")]
         let timer = {
             use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
@@ -197,7 +218,9 @@ impl Reactor {
                 WAKE => {}
                 TIMER => self.armed = Time::NEVER,
                 Token(key) => {
-                    let Some(readiness) = lock(&self.sources.slots).get(key).cloned() else {
+                    let Some(readiness) =
+                        lock(&self.sources.slots).get(key).map(|(_, readiness)| readiness.clone())
+                    else {
                         continue;
                     };
                     if event.is_read_closed() || event.is_error() {

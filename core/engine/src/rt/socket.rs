@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ thread_local! {
 }
 
 /// What the two kinds of stream share.
-pub trait Stream: Source + Send + Unpin + 'static {
+pub trait Stream: Source + AsRawFd + Send + Unpin + 'static {
     /// `read(2)`.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     /// `writev(2)`.
@@ -58,7 +59,7 @@ struct Watched<S: Source> {
     readiness: Arc<Readiness>,
 }
 
-impl<S: Source> Watched<S> {
+impl<S: Source + AsRawFd> Watched<S> {
     fn new(sources: &Arc<Sources>, mut source: S) -> io::Result<Watched<S>> {
         let (key, readiness) = sources.add(&mut source)?;
         Ok(Watched { source, sources: sources.clone(), key, readiness })
