@@ -215,8 +215,7 @@ impl Pump {
     }
 
     fn tell_writable(&mut self, cx: &mut Context<'_>) {
-        let submitted = self.ops.waiting();
-        if submitted > 0
+        if let Some(submitted) = self.ops.waiting()
             && self.call.poll_ready(cx).is_ready()
             && self.ops.sent(submitted, self.call.queued())
         {

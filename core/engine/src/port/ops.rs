@@ -88,14 +88,37 @@ impl<O> Ops<O> {
         lock(&self.list).ended
     }
 
-    /// Bytes submitted that were not on their way at the last look.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+    /// Bytes submitted that were not on their way at the last look. `None`: there are none, and nobody waits for room.
+    pub fn waiting(&self) -> Option<usize> {
+        let waiting = self.waiting.load(Ordering::Acquire);
+        // the bytes of a sender that is about to wait may be counted, and taken off, before it says so
+        (waiting > 0 || self.blocked.load(Ordering::Acquire)).then_some(waiting)
     }
 
     /// Of `submitted` bytes only `queued` still wait. `true`: a sender that was told to wait may go on.
     pub fn sent(&self, submitted: usize, queued: usize) -> bool {
         self.waiting.fetch_sub(submitted - queued.min(submitted), Ordering::AcqRel);
         self.blocked.swap(false, Ordering::AcqRel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_is_told_of_room_even_if_its_bytes_were_counted_off_before_it_waits() {
+        let ops = Ops::<u8>::default();
+        // the sender has counted its message and is about to say that it waits ...
+        ops.waiting.fetch_add(SEND_AHEAD, Ordering::AcqRel);
+        // ... when the call's task looks: nothing is queued, nobody waits
+        assert_eq!(ops.waiting(), Some(SEND_AHEAD));
+        assert!(!ops.sent(SEND_AHEAD, 0));
+        ops.blocked.store(true, Ordering::Release);
+        assert!(ops.submit([1]));
+        // the next look must not pass over it
+        assert_eq!(ops.waiting(), Some(0));
+        assert!(ops.sent(0, 0));
+        assert_eq!(ops.waiting(), None);
     }
 }

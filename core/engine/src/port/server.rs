@@ -309,8 +309,9 @@ impl Pump {
     }
 
     fn tell_writable(&mut self, cx: &mut Context<'_>) {
-        let submitted = self.shared.ops.waiting();
-        let Some(call) = self.call.as_mut().filter(|_| submitted > 0) else { return };
+        let (Some(submitted), Some(call)) = (self.shared.ops.waiting(), &mut self.call) else {
+            return;
+        };
         if call.poll_ready(cx).is_ready() && self.shared.ops.sent(submitted, call.queued()) {
             self.queue.push(Event::Writable { tag: self.shared.tag });
         }
