@@ -313,7 +313,7 @@ impl Pump {
             return;
         };
         if call.poll_ready(cx).is_ready() && self.shared.ops.sent(submitted, call.queued()) {
-            self.queue.push(Event::Writable { tag: self.shared.tag });
+            self.tell(Event::Writable { tag: self.shared.tag });
         }
     }
 }
