@@ -399,11 +399,11 @@ impl Shared {
             let now = self.rt.now();
             if now.since(reactor.last_wait()) >= STALE {
                 // after a pause the peer may have said goodbye: hear that before using the connection
-                let _ = reactor.wait(now, Some(Duration::ZERO));
+                let _ = reactor.wait(now, Some(Duration::ZERO), || {});
             }
             // then what is ready: the answer may already be on its way out of a task
             if executor.run(now) {
-                let _ = reactor.wait(self.rt.now(), Some(Duration::ZERO));
+                let _ = reactor.wait(self.rt.now(), Some(Duration::ZERO), || {});
             }
             return;
         } else if executor.prepare_to_sleep() {
@@ -416,14 +416,16 @@ impl Shared {
             Some(Duration::ZERO)
         };
         // the poller counts milliseconds and mio rounds up, so a timer is never early
-        let mut more = reactor.wait(self.rt.now(), timeout).unwrap_or_else(|error| {
-            log::error!(target: "stubless", "the system's poller failed: {error}");
-            std::thread::sleep(Duration::from_millis(10));
-            false
-        });
+        let mut more = reactor
+            .wait(self.rt.now(), timeout, || executor.promise_run())
+            .unwrap_or_else(|error| {
+                log::error!(target: "stubless", "the system's poller failed: {error}");
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            });
         // all of them now: a host that watches the descriptor is told of a change only once
         while more {
-            more = reactor.wait(self.rt.now(), Some(Duration::ZERO)).unwrap_or(false);
+            more = reactor.wait(self.rt.now(), Some(Duration::ZERO), || {}).unwrap_or(false);
         }
         executor.run(self.rt.now());
     }

@@ -205,18 +205,33 @@ impl Reactor {
         Ok(rustix::io::dup(self.poll.registry().as_fd())?)
     }
 
-    /// Waits for events at most `timeout` (`None`: without limit) and wakes their tasks. `true`: there may be more
-    /// events than fitted in one look.
-    pub fn wait(&mut self, now: Time, timeout: Option<Duration>) -> io::Result<bool> {
+    /// Waits for events at most `timeout` (`None`: without limit), says that it is awake again, and wakes their tasks. `true`: there
+    /// may be more events than fitted in one look.
+    pub fn wait(
+        &mut self,
+        now: Time,
+        timeout: Option<Duration>,
+        awake: impl FnOnce(),
+    ) -> io::Result<bool> {
         self.last_wait = now;
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = self.poll.poll(&mut self.events, timeout);
+        // before any task is woken: nobody has to kick a driver that is up
+        awake();
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             other => other?,
         }
         for event in &self.events {
             match event.token() {
                 WAKE => {}
-                TIMER => self.armed = Time::NEVER,
+                TIMER => {
+                    self.armed = Time::NEVER;
+                    #[cfg(target_os = "linux")]
+                    {
+                        let mut expirations = [0u8; 8];
+                        let _ = rustix::io::read(self.timer.as_fd(), &mut expirations);
+                    }
+                }
                 Token(key) => {
                     let Some(readiness) =
                         lock(&self.sources.slots).get(key).map(|(_, readiness)| readiness.clone())
@@ -234,11 +249,6 @@ impl Reactor {
                     }
                 }
             }
-        }
-        #[cfg(target_os = "linux")]
-        if self.armed == Time::NEVER {
-            let mut expirations = [0u8; 8];
-            let _ = rustix::io::read(self.timer.as_fd(), &mut expirations);
         }
         Ok(self.events.iter().count() >= EVENTS)
     }

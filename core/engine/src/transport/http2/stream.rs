@@ -12,6 +12,9 @@ use crate::transport::meter::MeterHandle;
 use crate::transport::outbox::{Ending, Next, Outbox};
 use crate::transport::{Part, code};
 
+/// What a client's stream may send together with its headers: far less than any peer's first window usually is.
+const FIRST_FLUSH: usize = 16 << 10;
+
 /// The receiving side's place in the stream.
 enum Receiving {
     Headers(h2::client::ResponseFuture),
@@ -28,6 +31,9 @@ pub(crate) struct ClientStream {
     outbox: Outbox,
     id: u32,
     meter: MeterHandle,
+    /// Bytes of the first flush that need no window: h2 gives a stream none before its headers are out, and a request that waited
+    /// for it would leave in two writes.
+    ahead: usize,
     _slot: Slot,
 }
 
@@ -46,6 +52,7 @@ impl ClientStream {
             outbox: Outbox::default(),
             id,
             meter,
+            ahead: FIRST_FLUSH,
             _slot: slot,
         }
     }
@@ -94,8 +101,9 @@ impl ClientStream {
 
     /// Hands over what the window allows; ready when nothing waits any more.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ahead = std::mem::take(&mut self.ahead);
         // that sending is in vain is told by the receiving side
-        poll_flush(&mut self.outbox, &mut self.sending, cx).map(|_| ())
+        poll_flush(&mut self.outbox, &mut self.sending, ahead, cx).map(|_| ())
     }
 
     /// Ends the stream at once.
@@ -225,7 +233,7 @@ impl ServerStream {
             return Poll::Ready(());
         };
         let ending = self.outbox.is_ending();
-        if ready!(poll_flush(&mut self.outbox, sending, cx)).is_err() {
+        if ready!(poll_flush(&mut self.outbox, sending, 0, cx)).is_err() {
             self.is_dead = true;
         }
         self.finished |= ending;
@@ -289,12 +297,15 @@ struct InVain;
 fn poll_flush(
     outbox: &mut Outbox,
     sending: &mut SendStream<FrameBytes>,
+    mut ahead: usize,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), InVain>> {
     loop {
         let wanted = outbox.wanted();
         let mut window = 0;
-        if wanted > 0 {
+        if wanted > 0 && wanted <= ahead {
+            (ahead, window) = (ahead - wanted, wanted);
+        } else if wanted > 0 {
             sending.reserve_capacity(wanted.min(SEND_AHEAD));
             window = sending.capacity();
             if window == 0 {
