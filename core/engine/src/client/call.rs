@@ -428,8 +428,7 @@ impl Call {
                 Poll::Ready(())
             }
             Stage::Open(stream) => {
-                let flushed = on_stream!(stream, s => s.poll_flush(cx));
-                let _ = flushed;
+                let _ = on_stream!(stream, s => s.poll_flush(cx));
                 let part = std::task::ready!(on_stream!(stream, s => s.poll_part(cx)));
                 self.handle(part);
                 Poll::Ready(())

@@ -386,11 +386,10 @@ impl Wire {
         if on_stream!(&mut self.stream, s => s.poll_flush(&mut cx)).is_ready() {
             return;
         }
-        let task_rt = rt.clone();
-        rt.spawn(std::future::poll_fn(move |cx| self.poll_rest(&task_rt, cx)));
+        rt.spawn(std::future::poll_fn(move |cx| self.poll_rest(cx)));
     }
 
-    fn poll_rest(&mut self, rt: &Rt, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if on_stream!(&mut self.stream, s => s.poll_flush(cx)).is_ready() {
             return Poll::Ready(());
         }
@@ -410,7 +409,6 @@ impl Wire {
         {
             // the client reads too slowly: what waits is dropped and the call ends as its client's clock says
             self.timer = None;
-            let _ = rt;
             let late = Status::new(
                 Code::DeadlineExceeded,
                 "the deadline passed before the answer was read",

@@ -1,6 +1,7 @@
 //! What waits to be sent on one stream: framed messages, then the end.
 //!
-//! Nothing is handed to HTTP/2 before its window has room, so a call that is cancelled or expires drops what waits here
+//! Nothing is handed to HTTP/2 before its window has room (but for the first 16 KiB of a client's stream, which leave with its
+//! headers), so a call that is cancelled or expires drops what waits here
 //! and its trailers go out at once. Small messages that wait together leave in one DATA frame.
 
 use std::collections::VecDeque;
